@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * base/sync: the one place where code may block or race. Threads, locks, waits, RCU sections and
+ * racing atomics of every other room go through here, so that a scheduler can take over below
+ * without touching a caller. No other room has a global or a thread-local variable.
+ *
+ * Guarantees:
+ *  1. A lock has a class (lock_order.def); in checking builds a thread that blocks on a lock whose
+ *     class doesn't come after every class it holds is reported and aborted. Try-locks may be taken
+ *     in any order. RCU read sections count as the innermost class: nothing that blocks inside.
+ *  2. sync_rwlock prefers writers: a stream of readers can't starve an exclusive holder.
+ *  3. After sync_rcu_barrier() returns, every callback queued before it has run.
+ *  4. A callback queued by sync_rcu_call() runs after every read section that was open at the call
+ *     has ended, on a thread that holds no lock.
+ *  5. sync_load_acquire/sync_store_release pair; cmpxchg, xchg and fetch_* are full barriers.
+ *     An atomic that pairs names its pair where it is used.
+ */
+#ifndef BASE_SYNC_H
+#define BASE_SYNC_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/types.h"
+
+/* ---- threads ---------------------------------------------------------------------------------
+ * Every thread that uses this header is created here, or calls sync_thread_enter() first.
+ */
+struct sync_thread {
+	pthread_t handle;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+int sync_thread_create(struct sync_thread *t, void (*fn)(void *arg), void *arg);
+void sync_thread_join(struct sync_thread *t);
+/* For main(): registers the calling thread (idempotent), and takes it out again. */
+void sync_thread_enter(void);
+void sync_thread_leave(void);
+
+/*
+ * One word of the calling thread's own: the logical processor that it runs on (lp_current() in
+ * cpu). NULL until set.
+ */
+void sync_set_local(void *word);
+void *sync_local(void);
+
+/* ---- locks -----------------------------------------------------------------------------------*/
+enum lock_class {
+#define LOCK_CLASS(sym, name) sym,
+#include "base/lock_order.def"
+#undef LOCK_CLASS
+	LOCK_CLASS_COUNT,
+};
+
+struct sync_mutex {
+	pthread_mutex_t m;
+	enum lock_class class;
+};
+
+void sync_mutex_init(struct sync_mutex *m, enum lock_class class);
+void sync_mutex_destroy(struct sync_mutex *m);
+void sync_mutex_lock(struct sync_mutex *m);
+bool sync_mutex_trylock(struct sync_mutex *m);
+void sync_mutex_unlock(struct sync_mutex *m);
+/* Checking builds abort unless the calling thread holds @m; others do nothing. */
+void sync_mutex_assert_held(const struct sync_mutex *m);
+
+struct sync_rwlock {
+	pthread_rwlock_t rw;
+	enum lock_class class;
+	u32 waiters; /* threads that wait in lock(); read by sync_rwlock_contended() */
+};
+
+void sync_rwlock_init(struct sync_rwlock *rw, enum lock_class class);
+void sync_rwlock_destroy(struct sync_rwlock *rw);
+void sync_read_lock(struct sync_rwlock *rw);
+void sync_read_unlock(struct sync_rwlock *rw);
+void sync_write_lock(struct sync_rwlock *rw);
+void sync_write_unlock(struct sync_rwlock *rw);
+/* Somebody waits for @rw: a long walk should yield it. */
+bool sync_rwlock_contended(struct sync_rwlock *rw);
+void sync_rwlock_assert_read(const struct sync_rwlock *rw);
+void sync_rwlock_assert_write(const struct sync_rwlock *rw);
+
+/* ---- wait and wake ---------------------------------------------------------------------------
+ * A waiter sleeps until its condition holds. The condition is a pure function of memory that the
+ * waker changes with an atomic of this header before sync_wake_all().
+ */
+struct sync_waitq {
+	pthread_mutex_t m;
+	pthread_cond_t c;
+	u32 sleepers;
+};
+
+void sync_waitq_init(struct sync_waitq *q);
+void sync_waitq_destroy(struct sync_waitq *q);
+void sync_wait(struct sync_waitq *q, bool (*cond)(void *arg), void *arg);
+void sync_wake_all(struct sync_waitq *q);
+
+/* One turn of a bounded retry loop: lets whoever holds the thing run. */
+void sync_relax(void);
+
+/* ---- RCU -------------------------------------------------------------------------------------*/
+struct sync_rcu_head {
+	void *opaque[2]; /* liburcu's rcu_head */
+	void (*fn)(struct sync_rcu_head *head);
+};
+
+void sync_rcu_read_lock(void);
+void sync_rcu_read_unlock(void);
+void sync_rcu_call(struct sync_rcu_head *head, void (*fn)(struct sync_rcu_head *head));
+void sync_rcu_barrier(void);
+void sync_rcu_assert_held(void);
+
+/* ---- racing atomics --------------------------------------------------------------------------
+ * @p points to an integer of 1, 2, 4 or 8 bytes, or to a pointer.
+ */
+#define sync_load(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define sync_store(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#define sync_load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define sync_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define sync_xchg(p, v) __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+#define sync_fetch_add(p, v) __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
+#define sync_fetch_sub(p, v) __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST)
+#define sync_fetch_or(p, v) __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST)
+#define sync_fetch_and(p, v) __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST)
+/* Statistics only: no ordering. */
+#define sync_add_relaxed(p, v) ((void)__atomic_fetch_add(p, v, __ATOMIC_RELAXED))
+/* True when *@p was *@expected and now is @v; else *@expected is what was found. */
+#define sync_cmpxchg(p, expected, v) \
+	__atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+/* Full barrier. TSan doesn't model fences: a side that needs one uses sync_xchg or sync_fetch_*. */
+#define sync_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+#endif

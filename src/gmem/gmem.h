@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gmem: guest memory files. A file is a sparse array of folios (4K or 2M of contiguous frames) with
+ * a private/shared attribute for every index, bound into the slots of VMs.
+ *
+ * Guarantees:
+ *  1. A page keeps its frame from first use until it is punched out or the file goes.
+ *  2. A folio lies inside the file; a 2M folio at a 2M-aligned index. Faults of one folio are
+ *     serialised: two threads never allocate for the same index.
+ *  3. Attributes cover every index at all times; equal neighbours are one range.
+ *  4. Clients see begin, prepare, commit, end in that order and on every path; prepare runs on all
+ *     bindings before commit runs on any; nothing has changed when a prepare fails.
+ *
+ * Locks: gmem.invalidate_lock (rwlock) guards attributes and layout against change; gmem.folio_lock
+ * guards allocation. Both come before mmu.lock: nobody calls gmem with an MMU lock held.
+ */
+#ifndef GMEM_GMEM_H
+#define GMEM_GMEM_H
+
+#include "base/types.h"
+#include "host/host.h"
+
+enum gmem_backing {
+	GMEM_THP, /* a 2M folio where the 2M block lies inside the file and a 2M frame is free; else 4K */
+	GMEM_4K,
+};
+
+struct gmem_file;
+
+/* What a binding's owner (vm) must do when memory goes away or changes sides. Indexes are the file's. */
+struct gmem_client_ops {
+	void (*begin)(void *client, u64 index, u64 nr);
+	/* May fail (-ENOMEM, -EINVAL), and must then leave everything as it was. */
+	int (*prepare)(void *client, u64 index, u64 nr);
+	/* Removes every mapping of the range; may not fail. */
+	void (*commit)(void *client, u64 index, u64 nr);
+	void (*end)(void *client, u64 index, u64 nr);
+};
+
+/**
+ * gmem_create - make a file of @size bytes (multiple of 4K)
+ *
+ * Return: 0, -EINVAL, -ENOMEM.
+ */
+int gmem_create(struct host *host, u64 size, enum gmem_backing backing, struct gmem_file **out);
+/** gmem_destroy - give every folio back; nothing may be bound or mapped any more */
+void gmem_destroy(struct gmem_file *file);
+u64 gmem_size(const struct gmem_file *file);
+
+/** gmem_bind - register @client for indexes [@index, @index + @nr); one binding per file for now (-EBUSY) */
+int gmem_bind(struct gmem_file *file, u64 index, u64 nr, const struct gmem_client_ops *ops,
+	      void *client);
+void gmem_unbind(struct gmem_file *file, void *client);
+
+/**
+ * gmem_get_pfn - the frame that backs @index, allocated on first use
+ *
+ * @level: out, size of the folio that holds it (4K, 2M): the most that may be mapped, if the
+ * caller's gfn and index agree modulo that size.
+ * Return: 0, -EINVAL past the end, -ENOMEM.
+ */
+int gmem_get_pfn(struct gmem_file *file, u64 index, pfn_t *pfn, enum pg_level *level);
+
+/** gmem_is_private - the attribute of @index; may be stale without the invalidate protocol */
+bool gmem_is_private(struct gmem_file *file, u64 index);
+/** gmem_is_uniform - every index of [@index, @index + @nr) has the same attribute */
+bool gmem_is_uniform(struct gmem_file *file, u64 index, u64 nr);
+/** gmem_set_private - set attributes without conversion; only while nothing is bound */
+int gmem_set_private(struct gmem_file *file, u64 index, u64 nr, bool private);
+/** gmem_nr_ranges - attribute ranges held; 1 when all indexes agree */
+u64 gmem_nr_ranges(struct gmem_file *file);
+
+/**
+ * gmem_punch_hole - free the folios of [@index, @index + @nr), whole folios only
+ *
+ * Return: 0; -EINVAL for an empty range, one past the end, or an end inside a folio in use; what a
+ * client's prepare says. Contents of the rest, and attributes, stay.
+ */
+int gmem_punch_hole(struct gmem_file *file, u64 index, u64 nr);
+
+/** gmem_frames - 4K frames that the file holds now */
+u64 gmem_frames(const struct gmem_file *file);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guest: what runs inside a TD. Trace replay: each vCPU performs its events of a recorded trace,
+ * accepts memory as Linux does, and checks every read that follows a write.
+ *
+ * Guarantees:
+ *  1. Each vCPU writes its own slot (one u64) of a page and finds exactly its last value there.
+ *     Another's slot holds a value that one has written or may be writing, never one older than
+ *     what was complete when the read began.
+ *  2. The guest keeps a bitmap of unaccepted memory in units of the accept level; a vCPU that needs
+ *     a unit that another is accepting waits for it, and can be kicked meanwhile.
+ */
+#ifndef GUEST_REPLAY_H
+#define GUEST_REPLAY_H
+
+#include <stdio.h>
+
+#include "base/types.h"
+#include "cpu/lp.h"
+
+/* ---- a trace in memory -------------------------------------------------------------------------*/
+struct trace_access {
+	u64 instructions; /* since the trace began, all vCPUs together */
+	u32 number;	  /* 1 is the first event of the trace */
+	u32 gfn_low;	  /* gfn bits 31:0 */
+	u16 gfn_high;
+	u8 write;
+	u8 follows_write; /* read: some vCPU has written the page at an earlier event */
+};
+
+static inline gfn_t trace_access_gfn(const struct trace_access *a)
+{
+	return (u64)a->gfn_high << 32 | a->gfn_low;
+}
+
+struct trace {
+	u32 nr_vcpus; /* highest number + 1 */
+	u64 nr_events;
+	gfn_t max_gfn;
+	u64 pages_touched, pages_written, instructions, reads_after_write;
+	struct trace_access **events; /* per vCPU, in order */
+	u64 *nr_vcpu_events;
+};
+
+/* ---- replay ------------------------------------------------------------------------------------*/
+enum accept_mode { ACCEPT_LAZY, ACCEPT_EAGER, ACCEPT_TOUCH };
+
+struct replay_discard {
+	gpa_t gpa;
+	u64 size;
+	u64 event; /* before this event of the trace (1 is the first) */
+};
+
+struct replay_config {
+	const struct trace *trace;
+	u64 memory_bytes;
+	u32 nr_vcpus; /* at least trace->nr_vcpus; those beyond have no events */
+	enum accept_mode accept;
+	enum pg_level accept_level;
+	u64 seed;
+	const struct replay_discard *discards;
+	u32 nr_discards;
+	FILE *report; /* where the first few integrity errors are described; NULL: nowhere */
+};
+
+struct replay_stats {
+	u64 accesses, checks, errors;
+	u64 accepts_4k, accepts_2m, size_mismatches;
+	u64 first_touch_ns, accept_zeroing_ns;
+};
+
+struct replay;
+
+int replay_create(const struct replay_config *cfg, struct replay **out);
+void replay_destroy(struct replay *r);
+/** replay_guest - the guest to run on vCPU @i: hand it to vcpu_run() with replay_guest_ops */
+void *replay_guest(struct replay *r, u32 i);
+extern const struct guest_ops replay_guest_ops;
+struct replay_stats replay_stats(const struct replay *r);
+/** replay_events_done - events performed so far, for progress; any thread */
+u64 replay_events_done(const struct replay *r);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * host: the machine's physical memory, and the root object that everything hangs from.
+ *
+ * Owns one reserved, lazily populated range of address space: physical address 0 is its first
+ * byte, so a frame number is an index. Beside it, as lazy: a dirty bit a frame and the key-id tags.
+ *
+ * Guarantees:
+ *  1. A frame never written reads as zero and uses no memory; neither does its bookkeeping.
+ *     Creating a host costs the same for 1 GiB and for 16 TiB.
+ *  2. A frame is dirty from the first write on until it is known to be zero again; zeroing skips
+ *     frames that aren't dirty.
+ *  3. Memory under a key id (see "content" below) never shows one key's bytes to another.
+ *  4. Allocation is 4K, 2M or 1G, naturally aligned; frees coalesce by themselves: when all is free
+ *     every 1G block is whole again.
+ *
+ * Lock: host.alloc_lock (innermost) guards the allocator. Tags and dirty bits are atomics: the
+ * frame's user orders them, the module by its PAMT locks and the guest by its S-EPT entry.
+ */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include "base/bug.h"
+#include "base/sync.h"
+#include "base/trace.h"
+#include "base/types.h"
+
+struct frame_allocator;
+
+/* What a frame was allocated for; accounting, and the leak report at the end. */
+enum frame_use {
+	FRAME_MIRROR_TABLE, /* mirror page tables */
+	FRAME_DIRECT_TABLE, /* the shared EPT */
+	FRAME_SEPT_TABLE,   /* given to the module as S-EPT pages */
+	FRAME_TD_CONTROL,   /* TDR, TDCX, TDVPR */
+	FRAME_PAMT,	    /* PAMT areas, Dynamic PAMT pairs */
+	FRAME_GUEST,	    /* folios of guest memory files */
+	FRAME_OTHER,	    /* TDMR and TD_PARAMS buffers, shared guest memory */
+	FRAME_USE_COUNT,
+};
+
+const char *frame_use_name(enum frame_use use);
+
+struct host_config {
+	u64 memory_bytes; /* multiple of 1G */
+	u32 lps;	  /* logical processors, all in package 0 unless packages says more */
+	u32 packages;	  /* 0 means 1 */
+	u64 planted_bugs; /* bits of enum planted_bug */
+};
+
+struct host {
+	u8 *memory; /* physical address 0 */
+	u64 memory_bytes;
+	u64 nr_frames;
+	u32 nr_lps;
+	u32 nr_packages;
+	struct frame_allocator *allocator;
+	u64 *dirty;  /* a bit per frame */
+	u16 *tag_2m; /* enum tag bits; TAG_MIXED means: look at tag_4k */
+	u16 *tag_4k;
+	void **private; /* a word per frame for its user, as struct page's: mmu's table descriptors */
+	struct bug_set bugs;
+	struct tracer tracer;
+	u64 used[FRAME_USE_COUNT]; /* 4K frames in use, by purpose; statistics */
+	u64 zeroing_ns;		   /* time spent zeroing and first-touching frames; statistics */
+};
+
+/**
+ * host_create - reserve the physical range of @cfg and set up an empty machine
+ *
+ * Return: 0; -EINVAL for a size that isn't a multiple of 1G; -ENOMEM when the address range can't
+ * be reserved.
+ */
+int host_create(const struct host_config *cfg, struct host **out);
+void host_destroy(struct host *host);
+
+/* ---- frames ----------------------------------------------------------------------------------*/
+
+/**
+ * host_alloc - take a free block of @level (4K, 2M or 1G) for @use
+ *
+ * Its content is undefined (see host_frame_zero()), its key-id tag is 0.
+ * Return: 0 and the first frame in @pfn, or -ENOMEM.
+ */
+int host_alloc(struct host *host, enum pg_level level, enum frame_use use, pfn_t *pfn);
+void host_free(struct host *host, pfn_t pfn, enum pg_level level, enum frame_use use);
+/**
+ * host_reserve - take the 2M-aligned range [@pfn, @pfn + @count), all of it free, for @use
+ *
+ * For what must lie at a fixed place (PAMT areas). Costs O(1G blocks touched).
+ * Return: 0, -EINVAL, or -EBUSY when a part is in use.
+ */
+int host_reserve(struct host *host, pfn_t pfn, u64 count, enum frame_use use);
+void host_unreserve(struct host *host, pfn_t pfn, u64 count, enum frame_use use);
+/** host_frames_used - 4K frames in use for any purpose */
+u64 host_frames_used(const struct host *host);
+
+/* ---- content --------------------------------------------------------------------------------
+ * A frame's tag is the key id that its bytes are encrypted under (0: the host's, or any shared
+ * one), and whether a foreign write has broken its integrity. Tags are kept for a whole 2M block
+ * while they are uniform.
+ */
+#define TAG_HKID 0x00FF
+#define TAG_POISONED 0x4000 /* a write under another key id: the owner's next read is a #MC */
+#define TAG_MIXED 0x8000    /* tag_2m only */
+
+/* What a host read of private memory gives, instead of the bytes. */
+#define HOST_PRIVATE_PATTERN 0xFFFFFFFFFFFFFFFFULL
+
+/** host_ptr - the bytes at @hpa, without any check; for the owner of the frame only */
+static inline void *host_ptr(const struct host *host, hpa_t hpa)
+{
+	return host->memory + hpa;
+}
+
+static inline void *host_frame_ptr(const struct host *host, pfn_t pfn)
+{
+	return host->memory + (pfn << PAGE_SHIFT);
+}
+
+/**
+ * host_read / host_write - @n aligned u64 words inside one frame, under @hkid
+ *
+ * Words move as relaxed atomics, as a guest's racing accesses do. A read under key id 0 of a
+ * private frame gives HOST_PRIVATE_PATTERN; a read under a private key id of a frame that has
+ * another tag, or is poisoned, is a machine check. A write under a foreign key id lands, and poisons.
+ * Return: 0, or -EHWPOISON for a machine check.
+ */
+int host_read(struct host *host, hpa_t hpa, u16 hkid, u64 *words, unsigned int n);
+int host_write(struct host *host, hpa_t hpa, u16 hkid, const u64 *words, unsigned int n);
+
+/** host_frame_dirty - note that the owner writes frame @pfn through host_ptr() */
+void host_frame_dirty(struct host *host, pfn_t pfn);
+bool host_frame_is_dirty(const struct host *host, pfn_t pfn);
+/**
+ * host_zero - give the block at @pfn zero content under @hkid, by full-line stores
+ *
+ * Frames that aren't dirty are not written. Clears poison; frames are clean afterwards. Time goes
+ * to host->zeroing_ns if anything was written.
+ */
+void host_zero(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
+/** host_retag - full-line stores that change the key id but keep the bytes' value undefined/as is */
+void host_retag(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
+u16 host_tag(const struct host *host, pfn_t pfn);
+/**
+ * host_first_dirty - first dirty frame in [@pfn, @end), or @end; skips clean memory by the word
+ *
+ * For audits of sparse areas (PAMT) that would otherwise cost their full size.
+ */
+pfn_t host_first_dirty(const struct host *host, pfn_t pfn, pfn_t end);
+
+/** host_now_ns - monotonic time; statistics only */
+u64 host_now_ns(void);
+
+#endif
