@@ -66,7 +66,7 @@ struct replay_config {
 struct replay_stats {
 	u64 accesses, checks, errors;
 	u64 accepts_4k, accepts_2m, size_mismatches;
-	u64 first_touch_ns, accept_zeroing_ns;
+	u64 accept_ns; /* time inside ACCEPT TDCALLs that completed, zeroing included */
 };
 
 struct replay;

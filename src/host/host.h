@@ -62,7 +62,8 @@ struct host {
 	struct bug_set bugs;
 	struct tracer tracer;
 	u64 used[FRAME_USE_COUNT]; /* 4K frames in use, by purpose; statistics */
-	u64 zeroing_ns;		   /* time spent zeroing and first-touching frames; statistics */
+	u64 zeroing_ns; /* time host_zero() spent writing frames that were dirty; statistics */
+	u64 first_touch_ns; /* time spent in the first write to clean frames by host_write(); statistics */
 };
 
 /**

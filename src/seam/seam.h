@@ -82,7 +82,4 @@ bool seam_sept_entry(const struct seam *seam, hpa_t tdr, gpa_t gpa, enum pg_leve
 		     u64 *entry);
 /** seam_pamt_bytes - bytes of PAMT areas configured */
 u64 seam_pamt_bytes(const struct seam *seam);
-/** seam_accept_zeroing_ns - time the calling LP's ACCEPTs have spent zeroing; statistics */
-u64 seam_accept_zeroing_ns(const struct seam *seam);
-
 #endif

@@ -56,7 +56,7 @@ struct vm_config {
 struct vm_stats {
 	u64 exits_total, exits_ept_violation, exits_accept_violation, exits_interrupt, exits_tdcall;
 	u64 exits_map_gpa;
-	u64 mmu_and_module_ns; /* exit to entry, and ACCEPT; without zeroing and first touch */
+	u64 outside_ns; /* time of vcpu_run() outside guest code: exit, MMU, module, entry; all vCPUs */
 };
 
 int vm_create(struct machine *m, const struct vm_config *cfg, struct vm **out);
