@@ -7,11 +7,13 @@
  * Guarantees:
  *  1. A lock has a class (lock_order.def); in checking builds a thread that blocks on a lock whose
  *     class doesn't come after every class it holds is reported and aborted. Try-locks may be taken
- *     in any order. RCU read sections count as the innermost class: nothing that blocks inside.
+ *     in any order. Inside an RCU read section or callback only the short innermost locks may be
+ *     waited for (tdx.pamt_lock and below), and nobody waits for readers with any lock held.
  *  2. sync_rwlock prefers writers: a stream of readers can't starve an exclusive holder.
  *  3. After sync_rcu_barrier() returns, every callback queued before it has run.
  *  4. A callback queued by sync_rcu_call() runs after every read section that was open at the call
- *     has ended, on a thread that holds no lock.
+ *     has ended, on a thread that holds no lock: a worker's, or that of a barrier's caller. It runs
+ *     by itself soon; callbacks run one at a time, in the order they were queued.
  *  5. sync_load_acquire/sync_store_release pair; cmpxchg, xchg and fetch_* are full barriers.
  *     An atomic that pairs names its pair where it is used.
  */
@@ -103,13 +105,14 @@ void sync_relax(void);
 
 /* ---- RCU -------------------------------------------------------------------------------------*/
 struct sync_rcu_head {
-	void *opaque[2]; /* liburcu's rcu_head */
+	struct sync_rcu_head *next; /* of the queue */
 	void (*fn)(struct sync_rcu_head *head);
 };
 
 void sync_rcu_read_lock(void);
 void sync_rcu_read_unlock(void);
 void sync_rcu_call(struct sync_rcu_head *head, void (*fn)(struct sync_rcu_head *head));
+/* Not from a callback, not with a lock held. Costs one grace period: microseconds. */
 void sync_rcu_barrier(void);
 void sync_rcu_assert_held(void);
 
