@@ -80,7 +80,9 @@ void host_destroy(struct host *host);
 /**
  * host_alloc - take a free block of @level (4K, 2M or 1G) for @use
  *
- * Its content is undefined (see host_frame_zero()), its key-id tag is 0.
+ * Its content is undefined (see host_zero()), its key-id tag is 0: who gave it to a private key
+ * retags it before it is freed (checking builds abort on a frame freed with a private tag, and all
+ * builds on one that isn't allocated).
  * Return: 0 and the first frame in @pfn, or -ENOMEM.
  */
 int host_alloc(struct host *host, enum pg_level level, enum frame_use use, pfn_t *pfn);
@@ -89,9 +91,11 @@ void host_free(struct host *host, pfn_t pfn, enum pg_level level, enum frame_use
  * host_reserve - take the 2M-aligned range [@pfn, @pfn + @count), all of it free, for @use
  *
  * For what must lie at a fixed place (PAMT areas). Costs O(1G blocks touched).
- * Return: 0, -EINVAL, or -EBUSY when a part is in use.
+ * Return: 0; -EINVAL for an empty range, one that isn't 2M-aligned or not all memory; -EBUSY when
+ * a part is in use: then nothing was taken.
  */
 int host_reserve(struct host *host, pfn_t pfn, u64 count, enum frame_use use);
+/** host_unreserve - give the very range back that one host_reserve() took */
 void host_unreserve(struct host *host, pfn_t pfn, u64 count, enum frame_use use);
 /** host_frames_used - 4K frames in use for any purpose */
 u64 host_frames_used(const struct host *host);
@@ -124,8 +128,12 @@ static inline void *host_frame_ptr(const struct host *host, pfn_t pfn)
  *
  * Words move as relaxed atomics, as a guest's racing accesses do. A read under key id 0 of a
  * private frame gives HOST_PRIVATE_PATTERN; a read under a private key id of a frame that has
- * another tag, or is poisoned, is a machine check. A write under a foreign key id lands, and poisons.
- * Return: 0, or -EHWPOISON for a machine check.
+ * another tag is a machine check, and so is a read by its owner of a frame that is poisoned. A write
+ * under a foreign key id lands, and poisons; a later write by the owner doesn't heal it, only
+ * host_zero() and host_retag() do.
+ * A frame that isn't dirty reads as zero without being touched. The first write to a frame counts
+ * in host->first_touch_ns.
+ * Return: 0, or (host_read) -EHWPOISON for a machine check.
  */
 int host_read(struct host *host, hpa_t hpa, u16 hkid, u64 *words, unsigned int n);
 int host_write(struct host *host, hpa_t hpa, u16 hkid, const u64 *words, unsigned int n);
@@ -140,8 +148,13 @@ bool host_frame_is_dirty(const struct host *host, pfn_t pfn);
  * to host->zeroing_ns if anything was written.
  */
 void host_zero(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
-/** host_retag - full-line stores that change the key id but keep the bytes' value undefined/as is */
+/**
+ * host_retag - give the block at @pfn the key id @hkid, and leave its bytes as they are
+ *
+ * For memory whose content nobody may rely on. Clears poison, as full-line stores would.
+ */
 void host_retag(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
+/** host_tag - the frame's key id and TAG_POISONED; never TAG_MIXED */
 u16 host_tag(const struct host *host, pfn_t pfn);
 /**
  * host_first_dirty - first dirty frame in [@pfn, @end), or @end; skips clean memory by the word
