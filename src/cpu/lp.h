@@ -10,7 +10,8 @@
  * Guarantees:
  *  1. A translation stays in the TLB until VP.ENTER drops it (lp_tlb_flush()) or the slot is needed
  *     for another: neither BLOCK, REMOVE nor TRACK touch it. A missing shoot-down shows.
- *  2. A pending interrupt stops guest code at its next access.
+ *  2. A pending interrupt stops guest code at its next access. The host's mask (intr_masked) is
+ *     the module's to look at, by lp_interrupted(); guest code it doesn't protect.
  */
 #ifndef CPU_LP_H
 #define CPU_LP_H
@@ -139,7 +140,12 @@ struct ept_translation {
 	bool writable;
 };
 
-/** ept_walk - walk the tables of lp->ept as the hardware does; false on an EPT violation */
+/**
+ * ept_walk - walk the tables of lp->ept as the hardware does; false on an EPT violation
+ *
+ * The whole GPA indexes the tables: in the shared EPT the frame of a shared GPA is found with its
+ * shared bit set. Key-id bits of entries are the TD's in the S-EPT; shared memory has key id 0.
+ */
 bool ept_walk(const struct lp *lp, gpa_t gpa, bool write, struct ept_translation *out);
 /** lp_tlb_flush - drop what the TLB holds for @asid; VP.ENTER only */
 void lp_tlb_flush(struct lp *lp, u64 asid);
