@@ -11,8 +11,11 @@
  *  4. Clients see begin, prepare, commit, end in that order and on every path; prepare runs on all
  *     bindings before commit runs on any; nothing has changed when a prepare fails.
  *
- * Locks: gmem.invalidate_lock (rwlock) guards attributes and layout against change; gmem.folio_lock
- * guards allocation. Both come before mmu.lock: nobody calls gmem with an MMU lock held.
+ * Locks: gmem.invalidate_lock (rwlock) guards attributes, bindings and layout against change: those
+ * who change them hold it for writing, those who allocate for reading. gmem.folio_lock (hashed by 2M
+ * block, below it) serialises those who allocate. Both come before mmu.lock: nobody calls gmem with
+ * an MMU lock held. Looking up a folio that exists, and reading attributes, takes no lock; the answer
+ * may be out of date by the time it is used, which is what the clients' begin and end are for.
  */
 #ifndef GMEM_GMEM_H
 #define GMEM_GMEM_H
@@ -27,7 +30,10 @@ enum gmem_backing {
 
 struct gmem_file;
 
-/* What a binding's owner (vm) must do when memory goes away or changes sides. Indexes are the file's. */
+/*
+ * What a binding's owner (vm) must do when memory goes away or changes sides. Indexes are the file's,
+ * clipped to the binding. All four are called with gmem.invalidate_lock held for writing.
+ */
 struct gmem_client_ops {
 	void (*begin)(void *client, u64 index, u64 nr);
 	/* May fail (-ENOMEM, -EINVAL), and must then leave everything as it was. */
@@ -38,8 +44,9 @@ struct gmem_client_ops {
 };
 
 /**
- * gmem_create - make a file of @size bytes (multiple of 4K)
+ * gmem_create - make a file of @size bytes (multiple of 4K, not 0); every index starts private
  *
+ * Costs the same for any size: nothing is held for what was never used.
  * Return: 0, -EINVAL, -ENOMEM.
  */
 int gmem_create(struct host *host, u64 size, enum gmem_backing backing, struct gmem_file **out);
@@ -47,7 +54,11 @@ int gmem_create(struct host *host, u64 size, enum gmem_backing backing, struct g
 void gmem_destroy(struct gmem_file *file);
 u64 gmem_size(const struct gmem_file *file);
 
-/** gmem_bind - register @client for indexes [@index, @index + @nr); one binding per file for now (-EBUSY) */
+/**
+ * gmem_bind - register @client for indexes [@index, @index + @nr)
+ *
+ * Return: 0; -EINVAL for an empty range or one past the end; -EBUSY: a file has one binding at most.
+ */
 int gmem_bind(struct gmem_file *file, u64 index, u64 nr, const struct gmem_client_ops *ops,
 	      void *client);
 void gmem_unbind(struct gmem_file *file, void *client);
@@ -61,11 +72,16 @@ void gmem_unbind(struct gmem_file *file, void *client);
  */
 int gmem_get_pfn(struct gmem_file *file, u64 index, pfn_t *pfn, enum pg_level *level);
 
-/** gmem_is_private - the attribute of @index; may be stale without the invalidate protocol */
+/** gmem_is_private - the attribute of @index (false past the end); may be stale without the protocol */
 bool gmem_is_private(struct gmem_file *file, u64 index);
 /** gmem_is_uniform - every index of [@index, @index + @nr) has the same attribute */
 bool gmem_is_uniform(struct gmem_file *file, u64 index, u64 nr);
-/** gmem_set_private - set attributes without conversion; only while nothing is bound */
+/**
+ * gmem_set_private - set attributes without conversion; only while nothing is bound
+ *
+ * Return: 0; -EINVAL for an empty range or one past the end; -EBUSY while bound; -ENOMEM. Nothing has
+ * changed on error.
+ */
 int gmem_set_private(struct gmem_file *file, u64 index, u64 nr, bool private);
 /** gmem_nr_ranges - attribute ranges held; 1 when all indexes agree */
 u64 gmem_nr_ranges(struct gmem_file *file);
