@@ -9,11 +9,17 @@
  *     external hook exactly once; counters and trace points come after its success.
  *  2. A change under the read lock is a compare-exchange; a lost one is a retry. While the hook
  *     runs the entry is FROZEN; if it fails the old value is back.
- *  3. A change under the write lock can't fail: a hook's error there stops the VM.
+ *  3. A change under the write lock can't fail: a hook's error there stops the VM, and leaves the
+ *     entry as it was.
  *  4. A table page is freed only after every walker that could see it has left its RCU section.
  *  5. A fault that read its pfn before an invalidation began never maps after it ended.
+ *  6. A leaf or table that is there is never replaced by a fault: no merging, no change of pfn.
+ *  7. A table is taken back from the external side only when nothing is left below it.
  *
- * Locks: mmu.lock (rwlock, struct mmu) guards the tree's shape; walkers also hold an RCU section.
+ * Locks: mmu.lock (rwlock, struct mmu) guards the tree's shape. Under the read lock entries are only
+ * added; tables leave the tree under the write lock alone. So mmu.lock in either mode keeps every
+ * table alive, and a walker without it (mmu_lookup()) holds an RCU section. The hooks run under
+ * mmu.lock and outside any RCU section: they may block. mmu.roots_lock guards the list of roots.
  */
 #ifndef MMU_MMU_H
 #define MMU_MMU_H
@@ -32,17 +38,30 @@ struct mmu_page;
 struct mmu_external_ops {
 	/*
 	 * One entry of the mirror changes from @old_spte to @new_spte: none->leaf maps, none->table
-	 * links, leaf->none removes, leaf->table splits (comes with splitting). @shared: the read lock
-	 * is held and failure is allowed: -EBUSY asks for a retry. Other errors stop the VM.
+	 * links, leaf->none removes. @level is the entry's, @gfn the first that the entry covers.
+	 * Removal blocks, tracks and kicks by itself: the mirror owes no flush afterwards.
+	 * @shared: the read lock is held and failure is allowed: -EBUSY asks for a retry. Other errors
+	 * stop the VM. The entry itself may be FROZEN while this runs: look at the arguments only.
 	 */
 	int (*set_external_spte)(void *ctx, gfn_t gfn, u64 old_spte, u64 new_spte,
 				 enum pg_level level, bool shared);
-	/* A table page left the mirror; all its leaves are gone. Takes the external page back. */
+	/*
+	 * A table page left the mirror; nothing is left below it, on either side. Takes
+	 * @sp->external_spt out of the external table. @gfn: first that the table maps; the entry that
+	 * pointed to it is at @sp->level + 1. Return: 0, and mmu gives the page to
+	 * free_external_spt(); an error stops the VM, and the page is lost.
+	 */
 	int (*reclaim_external_sp)(void *ctx, gfn_t gfn, struct mmu_page *sp);
-	/* Pages for external tables: what the external side needs to know of them happens here. */
+	/*
+	 * Pages for external tables: what the external side needs to know of them happens here.
+	 * Called without mmu.lock (allocation), and with or without it (free). Return: 0 or -ENOMEM.
+	 */
 	int (*alloc_external_spt)(void *ctx, pfn_t *pfn);
 	void (*free_external_spt)(void *ctx, pfn_t pfn);
-	/* No stale translation may be used after this returns (write lock held). */
+	/*
+	 * No vCPU uses a translation of shared memory any more that is older than this call (write
+	 * lock held): what the direct root owes after a removal. NULL: nothing caches its entries.
+	 */
 	void (*flush_external)(void *ctx);
 };
 
@@ -52,13 +71,13 @@ struct mmu_page {
 	pfn_t table;	    /* that frame */
 	pfn_t external_spt; /* mirror: the page given to the external side; 0 for the root and direct */
 	gfn_t gfn;	    /* first gfn that the table maps */
-	enum pg_level level;
+	enum pg_level level; /* of its entries */
 	bool mirror;
 	bool is_root;
-	bool invalid;	/* root only: no new users */
-	u32 root_count; /* root only; atomic */
+	bool invalid;	/* root only: no new users; mmu.lock */
+	u32 root_count; /* root only: users, and the MMU itself as long as it is valid; atomic */
 	struct mmu *mmu;
-	struct mmu_page *next; /* list of roots; or of pages waiting to be freed */
+	struct mmu_page *next; /* list of roots; mmu.roots_lock */
 	struct sync_rcu_head rcu;
 };
 
@@ -80,12 +99,23 @@ struct mmu_page *mmu_spte_child(const struct mmu *mmu, u64 spte);
 struct mmu_slot {
 	gfn_t base_gfn;
 	u64 npages;
-	u64 index;				    /* of base_gfn in the backing file */
+	u64 index;		 /* of base_gfn in the backing file */
+	enum pg_level max_level; /* largest level modulo whose size base_gfn and index agree */
 	u32 *disallow_lpage[PG_LEVEL_MAX_LEAF + 1]; /* by level, 2M and up; lazily populated */
 };
 
+/**
+ * mmu_slot_init - describe [@base_gfn, @base_gfn + @npages), whose file offset starts at @index
+ *
+ * Costs the same for every size. Return: 0; -EINVAL (empty, or wraps); -ENOMEM.
+ */
 int mmu_slot_init(struct mmu_slot *slot, gfn_t base_gfn, u64 npages, u64 index);
 void mmu_slot_destroy(struct mmu_slot *slot);
+/**
+ * mmu_slot_update_disallow - one reason more (@delta > 0) or less against huge leaves
+ *
+ * Concerns the block of @level (2M, 1G) that holds @gfn. Never touches MIXED and GUEST_INHIBIT.
+ */
 void mmu_slot_update_disallow(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, int delta);
 void mmu_slot_set_mixed(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, bool mixed);
 bool mmu_slot_test_guest_inhibit(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
@@ -107,17 +137,19 @@ struct mmu_config {
 
 struct mmu_stats {
 	u64 pages[PG_LEVEL_NUM]; /* leaves now, by level: mirror and direct together; atomic */
-	u64 mirror_tables, external_tables, direct_tables; /* pages now */
+	u64 mirror_tables, direct_tables; /* in the trees now, with the roots */
+	u64 external_tables;		  /* given to the external side now, without its root */
 	u64 faults_fixed, faults_retry, faults_spurious;
 	u64 splits, split_entries_visited, promotes, zaps;
 };
 
+/** mmu_create - roots and nothing mapped. Return: 0, -EINVAL, -ENOMEM */
 int mmu_create(const struct mmu_config *cfg, struct mmu **out);
 /** mmu_destroy - nothing runs any more; zaps and frees what is left, waits for RCU */
 void mmu_destroy(struct mmu *mmu);
 const struct mmu_stats *mmu_stats(const struct mmu *mmu);
 struct sync_rwlock *mmu_lock(struct mmu *mmu);
-/** mmu_root_hpa - table page of the direct root, for the shared EPT pointer */
+/** mmu_direct_root - table page of the direct root, for the shared EPT pointer */
 hpa_t mmu_direct_root(const struct mmu *mmu);
 
 /* Per-vCPU caches: topped up without locks, so that a fault allocates nothing under mmu.lock. */
@@ -126,13 +158,20 @@ hpa_t mmu_direct_root(const struct mmu *mmu);
 
 struct mmu_vcpu_cache {
 	struct mmu *mmu;
-	struct mmu_page *pages[MMU_CACHE_CAPACITY]; /* descriptor and table */
+	struct mmu_page *pages[MMU_CACHE_CAPACITY]; /* for the mirror: descriptor and table */
 	u32 nr_pages;
 	pfn_t external[MMU_CACHE_CAPACITY];
 	u32 nr_external;
+	struct mmu_page *direct_pages[MMU_CACHE_MIN]; /* the same for the direct root */
+	u32 nr_direct_pages;
 };
 
 void mmu_cache_init(struct mmu_vcpu_cache *cache, struct mmu *mmu);
+/**
+ * mmu_cache_topup - have MMU_CACHE_MIN of each kind at least: more than any one fault takes
+ *
+ * Refills to capacity when there is less than that. Return: 0 or -ENOMEM; what was got stays.
+ */
 int mmu_cache_topup(struct mmu_vcpu_cache *cache);
 void mmu_cache_destroy(struct mmu_vcpu_cache *cache);
 
@@ -142,7 +181,7 @@ struct mmu_fault {
 	pfn_t pfn;		 /* frame of gfn itself */
 	enum pg_level max_level; /* from slot, attributes, folio, TD state and policy */
 	bool private;
-	bool write;
+	bool write;	    /* not looked at: leaves are always writable */
 	u64 invalidate_seq; /* mmu_invalidate_seq() from before pfn was looked up */
 };
 
@@ -155,16 +194,26 @@ enum mmu_ret {
 /**
  * mmu_map - install the translation of @fault
  *
- * Takes mmu.lock for reading. Return: an enum mmu_ret, or -EIO when the VM is dead.
+ * Maps at the largest level that @fault->max_level and the alignment of gfn and pfn allow, and that
+ * no table stands in the way of. RETRY: another thread got in between, the external side is busy, an
+ * invalidation came, or the cache ran dry; top up and fault again. Takes mmu.lock for reading.
+ * Return: an enum mmu_ret; -EIO when the VM is dead; -EINVAL for a gfn outside the tables, or a
+ * private one without a mirror.
  */
 int mmu_map(struct mmu *mmu, struct mmu_vcpu_cache *cache, const struct mmu_fault *fault);
 
 /* ---- invalidation ----------------------------------------------------------------------------*/
+/** mmu_invalidate_seq - take it before looking up the pfn of a fault; any lock mode */
 u64 mmu_invalidate_seq(const struct mmu *mmu);
 /** mmu_invalidate_begin/range_add/end - callers hold mmu.lock for writing */
 void mmu_invalidate_begin(struct mmu *mmu);
 void mmu_invalidate_range_add(struct mmu *mmu, gfn_t start, gfn_t end);
 void mmu_invalidate_end(struct mmu *mmu);
+/**
+ * mmu_invalidate_retry - what was looked up for @gfn at @seq may be gone
+ *
+ * Exact under mmu.lock; without it a hint that saves taking the lock.
+ */
 bool mmu_invalidate_retry(const struct mmu *mmu, u64 seq, gfn_t gfn);
 
 /* ---- zap -------------------------------------------------------------------------------------*/
@@ -172,7 +221,8 @@ bool mmu_invalidate_retry(const struct mmu *mmu, u64 seq, gfn_t gfn);
  * mmu_zap_leafs - remove every leaf that overlaps [@start, @end) from the private or shared tables
  *
  * mmu.lock held for writing; may yield it. Leaves that stick out of the range go whole: callers
- * split first, or pass ranges that no leaf crosses. Flushes before it returns.
+ * split first, or pass ranges that no leaf crosses. Tables stay.
+ * External removals happen here and now; the direct root's flush before a yield or the return.
  */
 void mmu_zap_leafs(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
 

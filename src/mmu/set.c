@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mmu/set: the one place where entries change.
+ *
+ * Under the read lock, mirror:
+ *
+ *      old --cmpxchg--> FROZEN --hook--> new
+ *       ^                  |
+ *       +---- hook says no-+
+ *
+ * A faulting thread that meets FROZEN retries; nobody else writes a frozen entry, so the thread that
+ * froze it may store plainly. The direct root has no hook: one compare-exchange from old to new.
+ *
+ * Under the write lock nobody else changes entries, but walkers in RCU sections look. A leaf goes
+ * from the external side first and from the mirror after. A table goes from the mirror first, so
+ * that no walker enters it any more; then what is below it, then the table itself, go from the
+ * external side; walkers still inside end at FROZEN, and RCU keeps the memory for them.
+ */
+#include <errno.h>
+
+#include "mmu/internal.h"
+
+/* What a change is. 0: nothing that may happen. */
+#define CHANGE_LEGAL 0x1u
+#define CHANGE_SHARED 0x2u /* may happen under the read lock */
+#define CHANGE_HOOK 0x4u   /* the external side has a say: one call of set_external_spte */
+
+static const unsigned char changes[SPTE_KINDS][SPTE_KINDS] = {
+	[SPTE_KIND_NONE][SPTE_KIND_LEAF] = CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK,
+	[SPTE_KIND_NONE][SPTE_KIND_TABLE] = CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK,
+	[SPTE_KIND_LEAF][SPTE_KIND_NONE] = CHANGE_LEGAL | CHANGE_HOOK,
+	[SPTE_KIND_TABLE][SPTE_KIND_NONE] = CHANGE_LEGAL, /* the table is reclaimed instead */
+};
+
+static inline unsigned int change_of(u64 old_spte, u64 new_spte, enum pg_level level)
+{
+	return changes[spte_kind(old_spte, level)][spte_kind(new_spte, level)];
+}
+
+/* The hook's only caller. */
+static inline int tell_external(struct mmu *mmu, gfn_t gfn, u64 old_spte, u64 new_spte,
+				enum pg_level level, bool shared)
+{
+	int err = mmu->cfg.external->set_external_spte(mmu->cfg.external_ctx, gfn, old_spte,
+						       new_spte, level, shared);
+
+	if (likely(!err))
+		return 0;
+	if (shared && err == -EBUSY)
+		return -EBUSY;
+	return mmu_bug(mmu, "the external page table refused a change");
+}
+
+/* Under the write lock nobody else counts; under the read lock everybody may. */
+static inline void count(u64 *counter, u64 n, bool shared)
+{
+	if (shared)
+		sync_add_relaxed(counter, n);
+	else
+		sync_store(counter, sync_load(counter) + n);
+}
+
+static inline void count_tables(struct mmu *mmu, bool mirror, u64 n, bool shared)
+{
+	if (mirror) {
+		count(&mmu->stats.mirror_tables, n, shared);
+		count(&mmu->stats.external_tables, n, shared);
+	} else {
+		count(&mmu->stats.direct_tables, n, shared);
+	}
+}
+
+/* A change has succeeded: counters, and whoever listens. */
+static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte, u64 new_spte,
+			   enum pg_level level, bool shared)
+{
+	if (spte_is_leaf(old_spte, level))
+		count(&mmu->stats.pages[level], (u64)-1, shared);
+	else if (spte_is_table(old_spte, level))
+		count_tables(mmu, mirror, (u64)-1, shared);
+	if (spte_is_leaf(new_spte, level))
+		count(&mmu->stats.pages[level], 1, shared);
+	else if (spte_is_table(new_spte, level))
+		count_tables(mmu, mirror, 1, shared);
+
+	if (trace_enabled(&mmu->host->tracer)) {
+		struct trace_spte event = {
+			.gfn = mmu_gfn(mmu, gfn),
+			.old_spte = old_spte,
+			.new_spte = new_spte,
+			.level = (int)level,
+			.mirror = mirror,
+		};
+
+		trace_fire(&mmu->host->tracer, TRACE_SPTE_CHANGED, &event);
+	}
+}
+
+int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
+{
+	u64 old_spte = it->old_spte;
+	unsigned int change = change_of(old_spte, new_spte, it->level);
+	int err;
+
+	if (unlikely(!(change & CHANGE_SHARED)))
+		return mmu_bug(mmu, "no legal change of an entry under the read lock");
+	if (!it->mirror) {
+		if (!sync_cmpxchg(it->sptep, &it->old_spte, new_spte))
+			return -EBUSY;
+	} else {
+		if (!sync_cmpxchg(it->sptep, &it->old_spte, SPTE_FROZEN))
+			return -EBUSY;
+		err = tell_external(mmu, it->gfn, old_spte, new_spte, it->level, true);
+		if (unlikely(err)) {
+			sync_store_release(it->sptep, old_spte);
+			return err;
+		}
+		/* Pairs with the iterator's acquire: who sees the entry sees what it points to. */
+		sync_store_release(it->sptep, new_spte);
+	}
+	it->old_spte = new_spte;
+	account(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level, true);
+	return 0;
+}
+
+static void remove_table(struct mmu *mmu, struct mmu_page *sp);
+
+/* One entry of a table that has left the tree. */
+static void remove_child(struct mmu *mmu, struct mmu_page *sp, unsigned int i)
+{
+	gfn_t gfn = sp->gfn + i * pages_per_level(sp->level);
+	u64 old_spte = sync_load(&sp->spt[i]);
+
+	sync_store(&sp->spt[i], SPTE_FROZEN);
+	if (!spte_is_present(old_spte))
+		return;
+	/* A refusal has stopped the VM; the rest goes all the same, so that the host gets it back. */
+	if (sp->mirror && spte_is_leaf(old_spte, sp->level))
+		tell_external(mmu, gfn, old_spte, SPTE_NONE, sp->level, false);
+	account(mmu, sp->mirror, gfn, old_spte, SPTE_NONE, sp->level, false);
+	if (spte_is_table(old_spte, sp->level))
+		remove_table(mmu, mmu_spte_child(mmu, old_spte));
+}
+
+/* As deep as the tree has levels. */
+static void remove_table(struct mmu *mmu, struct mmu_page *sp)
+{
+	const struct mmu_external_ops *ops = mmu->cfg.external;
+
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		remove_child(mmu, sp, i);
+	if (sp->mirror) {
+		/* Refused, the page stays the external side's: lost to us, and never used again. */
+		if (ops->reclaim_external_sp(mmu->cfg.external_ctx, sp->gfn, sp))
+			mmu_bug(mmu, "the external page table kept a table");
+		else
+			ops->free_external_spt(mmu->cfg.external_ctx, sp->external_spt);
+		sp->external_spt = 0;
+	}
+	mmu_page_free_rcu(sp);
+}
+
+int mmu_set_spte(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
+{
+	u64 old_spte = it->old_spte;
+	unsigned int change = change_of(old_spte, new_spte, it->level);
+
+	sync_rwlock_assert_write(&mmu->lock);
+	if (unlikely(!change))
+		return mmu_bug(mmu, "no legal change of an entry");
+	if (it->mirror && (change & CHANGE_HOOK) &&
+	    unlikely(tell_external(mmu, it->gfn, old_spte, new_spte, it->level, false)))
+		return -EIO;
+	/* Pairs with the iterator's acquire. */
+	sync_store_release(it->sptep, new_spte);
+	it->old_spte = new_spte;
+	account(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level, false);
+	if (spte_is_table(old_spte, it->level))
+		remove_table(mmu, mmu_spte_child(mmu, old_spte));
+	return 0;
+}

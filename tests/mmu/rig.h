@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A host, an MMU with a mirror, and an external side that keeps a table of its own: it refuses and
+ * reports whatever a secure page table would not allow (a change told twice, a leaf without its
+ * table, a table taken back before what is below it), and fails or stops on demand.
+ */
+#ifndef TESTS_MMU_RIG_H
+#define TESTS_MMU_RIG_H
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka needs those before it */
+#include <cmocka.h>
+
+#include "mmu/internal.h"
+
+#define RIG_SHARED_BIT 47
+#define RIG_GFN_BIT BIT_ULL(RIG_SHARED_BIT - 12)
+
+/* One table of the external side. Entries are guarded by the MMU's own order, as TSan can tell. */
+struct ext_table {
+	enum pg_level level; /* of its entries */
+	pfn_t page;
+	u64 live;		  /* entries in use; atomic */
+	u64 leaf[PTRS_PER_TABLE]; /* pfn + 1, 0: none */
+	struct ext_table *child[PTRS_PER_TABLE];
+};
+
+struct rig {
+	struct host *host;
+	struct mmu *mmu;
+	struct mmu_vcpu_cache cache;
+	struct ext_table *root;
+	u64 ext_tables, ext_leafs; /* atomic */
+
+	/* what was asked of the external side */
+	u64 calls, maps, links, removes, reclaims, flushes; /* atomic */
+	u64 pages_out; /* external pages allocated and not freed; atomic */
+	u64 wrongs;    /* what a secure page table wouldn't allow; atomic */
+	const char *wrong;
+
+	/* demands */
+	u64 fail_at; /* the n-th set_external_spte from now on fails once, 0: none; atomic */
+	int fail_with;
+	u64 busy_every; /* of the calls under the read lock one in so many is busy, 0: none */
+	bool fail_reclaim;
+	bool fail_alloc;
+	u32 stop;    /* the next set_external_spte stops inside ... */
+	u32 stopped; /* ... and says so, until stop is taken back */
+	struct sync_waitq stop_wait;
+
+	u64 bugs; /* vm_bugged calls */
+	const char *why;
+};
+
+void rig_init(struct rig *r);
+/* Checks that mirror and external side agree, tears down, checks that every frame came back. */
+void rig_exit(struct rig *r);
+/* The same for a VM that was stopped on purpose: the sides may differ, the frames come back. */
+void rig_exit_dead(struct rig *r);
+/* Mirror and external side agree entry by entry; nothing is FROZEN; counters are right. */
+void rig_check(struct rig *r);
+
+struct mmu_fault rig_fault(struct rig *r, gfn_t gfn, pfn_t pfn, enum pg_level max_level);
+/* Top up and map once, with pfn_of(gfn). */
+int rig_map(struct rig *r, gfn_t gfn, enum pg_level max_level);
+int rig_map_shared(struct rig *r, gfn_t gfn, enum pg_level max_level);
+/* Take the write lock and zap. */
+void rig_zap(struct rig *r, gfn_t start, gfn_t end, bool private);
+
+/* The frame that backs @gfn in tests: same offset in every huge block; no memory behind it. */
+static inline pfn_t pfn_of(gfn_t gfn)
+{
+	return gfn + (1ULL << 20);
+}
+
+/* What mmu_lookup says of @gfn, level NONE if nothing. */
+struct mmu_mapping rig_lookup(struct rig *r, gfn_t gfn, bool private);
+u64 rig_pages(const struct rig *r, enum pg_level level);
+
+/* xorshift: tests print their seed */
+static inline u64 rig_rand(u64 *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+#endif

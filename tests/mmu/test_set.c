@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/* The setters: what may follow what, who is told, and what happens to a table that goes. */
+#include "mmu/rig.h"
+
+#define BLOCK 0x400 /* first gfn of the 2M block whose entry is changed */
+
+enum kind { NONE, LEAF, TABLE, FROZEN, GARBAGE, KINDS };
+
+/* From the rules of the field: what may happen at all, and what under the read lock. */
+static bool may_follow(enum kind old, enum kind new, bool shared)
+{
+	if (old == NONE)
+		return new == LEAF || new == TABLE;
+	return !shared && (old == LEAF || old == TABLE) && new == NONE;
+}
+
+static void iter_at(struct rig *r, struct mmu_iter *it, const struct mmu_page *root)
+{
+	gfn_t gfn = mmu_root_gfn(r->mmu, BLOCK, root->mirror);
+
+	mmu_for_each_spte (*it, r->mmu, root, PG_LEVEL_2M, gfn, gfn + 1)
+		if (it->level == PG_LEVEL_2M)
+			return;
+	fail_msg("no entry at 2M");
+}
+
+/* Puts an entry of kind @kind at BLOCK, with the tables above it. */
+static void prepare(struct rig *r, struct mmu_iter *it, bool mirror, enum kind kind)
+{
+	int (*map)(struct rig *, gfn_t, enum pg_level) = mirror ? rig_map : rig_map_shared;
+
+	assert_int_equal(map(r, 0x200, PG_LEVEL_4K), MMU_RET_FIXED);
+	if (kind == LEAF)
+		assert_int_equal(map(r, BLOCK, PG_LEVEL_2M), MMU_RET_FIXED);
+	if (kind == TABLE)
+		assert_int_equal(map(r, BLOCK, PG_LEVEL_4K), MMU_RET_FIXED);
+	iter_at(r, it, mirror ? r->mmu->mirror_root : r->mmu->direct_root);
+	if (kind == FROZEN || kind == GARBAGE) {
+		sync_store(it->sptep, kind == FROZEN ? SPTE_FROZEN : BIT_ULL(62));
+		it->old_spte = *it->sptep;
+	}
+}
+
+static u64 new_value(struct mmu_page *sp, enum kind kind)
+{
+	switch (kind) {
+	case LEAF:
+		return spte_make_leaf(pfn_of(BLOCK) + 0x200, PG_LEVEL_2M);
+	case TABLE:
+		mmu_page_use(sp, BLOCK, PG_LEVEL_4K);
+		return spte_make_table(sp->table);
+	case FROZEN:
+		return SPTE_FROZEN;
+	case GARBAGE:
+		return BIT_ULL(62);
+	default:
+		return SPTE_NONE;
+	}
+}
+
+static void check_transition(bool mirror, enum kind old, enum kind new, bool shared)
+{
+	struct rig r;
+	struct mmu_iter it;
+	struct mmu_page *sp;
+	u64 before, calls, reclaims, new_spte;
+	bool legal = may_follow(old, new, shared);
+	int ret;
+
+	rig_init(&r);
+	prepare(&r, &it, mirror, old);
+	before = it.old_spte;
+	calls = r.calls;
+	reclaims = r.reclaims;
+	sp = mmu_cache_take(&r.cache, mirror);
+	new_spte = new_value(sp, new);
+	if (shared) {
+		sync_read_lock(mmu_lock(r.mmu));
+		ret = mmu_set_spte_atomic(r.mmu, &it, new_spte);
+		sync_read_unlock(mmu_lock(r.mmu));
+	} else {
+		sync_write_lock(mmu_lock(r.mmu));
+		ret = mmu_set_spte(r.mmu, &it, new_spte);
+		sync_write_unlock(mmu_lock(r.mmu));
+	}
+	assert_int_equal(ret, legal ? 0 : -EIO);
+	assert_int_equal(r.bugs, !legal);
+	assert_int_equal(*it.sptep, legal ? new_spte : before);
+	assert_int_equal(it.old_spte, *it.sptep);
+	/* A table that goes is told of through its leaf and its reclaim, not by its own entry. */
+	assert_int_equal(r.calls - calls, legal && mirror);
+	assert_int_equal(r.reclaims - reclaims, legal && mirror && old == TABLE);
+	if (!(legal && new == TABLE))
+		mmu_cache_return(&r.cache, sp);
+	if (old == FROZEN || old == GARBAGE)
+		sync_store(it.sptep, SPTE_NONE);
+	if (legal) {
+		rig_exit(&r);
+	} else {
+		rig_exit_dead(&r);
+	}
+}
+
+/*
+ * Row 32: of all pairs of old and new value only the legal ones reach the external side, each by its
+ * own operation and once; everything else stops the VM and leaves the entry. Both setters, both roots.
+ */
+static void row32_transitions(void **state)
+{
+	(void)state;
+	for (int old = NONE; old < KINDS; old++)
+		for (int new = NONE; new < KINDS; new ++)
+			for (int way = 0; way < 4; way++)
+				check_transition(way & 1, (enum kind)old, (enum kind) new, way & 2);
+}
+
+/*
+ * Row 31: a setter that lost its compare-exchange leaves the winner's value in the snapshot, so that
+ * a loop that tries the same entry again ends.
+ */
+static void row31_snapshot_refreshed(void **state)
+{
+	struct rig r;
+	struct mmu_iter winner, loser;
+	u64 leaf = spte_make_leaf(pfn_of(BLOCK), PG_LEVEL_2M);
+	unsigned int tries = 0;
+
+	(void)state;
+	rig_init(&r);
+	for (int mirror = 0; mirror < 2; mirror++, tries = 0) {
+		prepare(&r, &winner, mirror, NONE);
+		loser = winner;
+		sync_read_lock(mmu_lock(r.mmu));
+		assert_int_equal(mmu_set_spte_atomic(r.mmu, &winner, leaf), 0);
+		while (loser.old_spte != leaf && tries++ < 10)
+			assert_int_equal(mmu_set_spte_atomic(r.mmu, &loser, leaf), -EBUSY);
+		sync_read_unlock(mmu_lock(r.mmu));
+		assert_int_equal(tries, 1);
+	}
+	rig_exit(&r);
+}
+
+static void map_some(struct rig *r)
+{
+	for (gfn_t gfn = 0; gfn < 40; gfn++)
+		assert_int_equal(rig_map(r, gfn * 0x3333, gfn % 3 ? PG_LEVEL_4K : PG_LEVEL_2M),
+				 MMU_RET_FIXED);
+	assert_int_equal(rig_map(r, 7ULL << 27, PG_LEVEL_1G), MMU_RET_FIXED);
+	assert_int_equal(rig_map_shared(r, 0x777, PG_LEVEL_4K), MMU_RET_FIXED);
+}
+
+/*
+ * Row 34: at teardown the external side loses every leaf before its table and every table before
+ * its parent (it refuses anything else), and everything goes.
+ */
+static void row34_child_before_parent(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	map_some(&r);
+	assert_true(r.ext_tables > 10);
+	rig_exit(&r);
+}
+
+/*
+ * Row 35: a table that the external side doesn't give back stops the VM; its page is leaked, and no
+ * other frame is.
+ */
+static void row35_reclaim_refused(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	map_some(&r);
+	r.fail_reclaim = true;
+	rig_exit_dead(&r);
+	assert_int_equal(r.reclaims, r.pages_out);
+	assert_int_equal(r.bugs, r.reclaims);
+}
+
+/* A removal that fails at any point of a teardown stops the VM, and the teardown goes on to the end. */
+static void teardown_with_failures(void **state)
+{
+	u64 calls = 1;
+
+	(void)state;
+	for (u64 n = 1; n <= calls; n += 3) {
+		struct rig r;
+		u64 before;
+
+		rig_init(&r);
+		map_some(&r);
+		before = r.calls;
+		r.fail_with = n % 2 ? -EBUSY : -EIO;
+		r.fail_at = before + n;
+		rig_exit_dead(&r);
+		calls = r.calls - before;
+		assert_true(r.removes == calls - 1);
+	}
+	assert_int_equal(calls, 41);
+}
+
+struct walker {
+	struct rig *r;
+	struct mmu_page *sp;
+	u32 inside, leave; /* pair with each other */
+	u64 sum;
+};
+
+static void walk_slowly(void *arg)
+{
+	struct walker *w = arg;
+
+	sync_rcu_read_lock();
+	sync_store_release(&w->inside, 1);
+	while (!sync_load_acquire(&w->leave))
+		sync_relax();
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		w->sum += !spte_is_frozen(sync_load(&w->sp->spt[i]));
+	sync_rcu_read_unlock();
+}
+
+/*
+ * Row 36: a table that left the tree stays in memory, all its entries FROZEN, until the walker that
+ * may be inside has left its read section; then its frame is free.
+ */
+static void row36_rcu_free(void **state)
+{
+	struct walker w = {0};
+	struct sync_thread thread;
+	struct mmu_iter it;
+	struct rig r;
+	pfn_t table;
+	u64 used;
+
+	(void)state;
+	rig_init(&r);
+	prepare(&r, &it, true, TABLE);
+	w.sp = mmu_spte_child(r.mmu, it.old_spte);
+	table = w.sp->table;
+	used = r.host->used[FRAME_MIRROR_TABLE];
+	assert_int_equal(sync_thread_create(&thread, walk_slowly, &w), 0);
+	while (!sync_load_acquire(&w.inside))
+		sync_relax();
+	sync_write_lock(mmu_lock(r.mmu));
+	assert_int_equal(mmu_set_spte(r.mmu, &it, SPTE_NONE), 0);
+	sync_write_unlock(mmu_lock(r.mmu));
+	assert_int_equal(rig_lookup(&r, BLOCK, true).level, PG_LEVEL_NONE);
+	assert_ptr_equal(r.host->private[table], w.sp);
+	assert_int_equal(sync_load(&r.host->used[FRAME_MIRROR_TABLE]), used);
+	sync_store_release(&w.leave, 1);
+	sync_thread_join(&thread);
+	assert_int_equal(w.sum, 0);
+	sync_rcu_barrier();
+	assert_null(r.host->private[table]);
+	assert_int_equal(sync_load(&r.host->used[FRAME_MIRROR_TABLE]), used - 1);
+	assert_int_equal(r.reclaims, 1);
+	rig_exit(&r);
+}
+
+struct putter {
+	struct rig *r;
+	struct mmu_page *root;
+	u32 done; /* pairs with itself */
+};
+
+static void put_root(void *arg)
+{
+	struct putter *p = arg;
+
+	mmu_root_put(p->r->mmu, p->root);
+	sync_store_release(&p->done, 1);
+}
+
+/* A root lives as long as its last user, and gives nobody a new reference after that. */
+static void root_references(void **state)
+{
+	struct sync_thread thread;
+	struct putter putter = {0};
+	struct rig r;
+	struct mmu_page *root;
+
+	(void)state;
+	rig_init(&r);
+	root = mmu_root_next(r.mmu, NULL, true);
+	assert_ptr_equal(root, r.mmu->mirror_root);
+	assert_int_equal(root->root_count, 2);
+	assert_null(mmu_root_next(r.mmu, root, true));
+	assert_int_equal(root->root_count, 1);
+	root = mmu_root_create(r.mmu, false);
+	assert_non_null(root);
+	assert_true(mmu_root_get(root));
+	mmu_root_put(r.mmu, root);
+	assert_int_equal(mmu_stats(r.mmu)->direct_tables, 2);
+
+	putter.r = &r;
+	putter.root = root;
+	sync_rcu_read_lock();
+	assert_int_equal(sync_thread_create(&thread, put_root, &putter), 0);
+	while (!sync_load_acquire(&putter.done))
+		sync_relax();
+	assert_false(mmu_root_get(root));
+	sync_rcu_read_unlock();
+	sync_thread_join(&thread);
+	assert_int_equal(mmu_stats(r.mmu)->direct_tables, 1);
+	rig_exit(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(row32_transitions),
+		cmocka_unit_test(row31_snapshot_refreshed),
+		cmocka_unit_test(row34_child_before_parent),
+		cmocka_unit_test(row35_reclaim_refused),
+		cmocka_unit_test(teardown_with_failures),
+		cmocka_unit_test(row36_rcu_free),
+		cmocka_unit_test(root_references),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
