@@ -77,7 +77,7 @@ void seam_tdmr_init_all(struct seam *seam);
 /* ---- audits: read-only, when nothing runs ----------------------------------------------------*/
 /** seam_pamt_in_use - 4K units of the PAMT that aren't PT_NDA (PT_RSVD apart); 0 after teardown */
 u64 seam_pamt_in_use(const struct seam *seam);
-/** seam_sept_entry - raw S-EPT entry of @gpa at @level in the TD whose TDR is @tdr; false: no table */
+/** seam_sept_entry - raw S-EPT entry of @gpa at @level in the TD of @tdr; false: no table */
 bool seam_sept_entry(const struct seam *seam, hpa_t tdr, gpa_t gpa, enum pg_level level,
 		     u64 *entry);
 /** seam_pamt_bytes - bytes of PAMT areas configured */

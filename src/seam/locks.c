@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* The end of a leaf: what it has locked is unlocked here and nowhere else. */
+#include "seam/internal.h"
+#include "seam/sept.h"
+
+void leaf_end(struct leaf_ctx *ctx)
+{
+	if (ctx->entry_locked)
+		sept_unlock(ctx);
+	while (ctx->nr_held) {
+		const struct held_lock *held = &ctx->held[--ctx->nr_held];
+
+		hp_unlock(held->word, held->mode);
+	}
+}
+
+void leaf_unlock(struct leaf_ctx *ctx, const u16 *word)
+{
+	for (u32 i = ctx->nr_held; i-- > 0;) {
+		if (ctx->held[i].word != word)
+			continue;
+		hp_unlock(ctx->held[i].word, ctx->held[i].mode);
+		for (u32 j = i + 1; j < ctx->nr_held; j++)
+			ctx->held[j - 1] = ctx->held[j];
+		ctx->nr_held--;
+		return;
+	}
+}

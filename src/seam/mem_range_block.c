@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TDH.MEM.RANGE.BLOCK, TDH.MEM.RANGE.UNBLOCK, TDH.MEM.TRACK: the way to a state in which no
+ * translation of a range can be alive.
+ *
+ *   BLOCK   entry loses RWX, the page's BEPOCH = TD_EPOCH as it is after that
+ *   TRACK   TD_EPOCH + 1, unless a vCPU is still inside since the epoch before
+ *   kick    (the host's) every vCPU that was inside has left once
+ */
+#include "seam/checks.h"
+
+/* BEPOCH of the page that the entry maps, or of the table that it points to. */
+static u64 *bepoch_of(const struct leaf_ctx *ctx)
+{
+	bool is_leaf = sept_is(ctx->state, SEPT_IS_LEAF);
+	struct pamt_ref ref;
+
+	pamt_find(ctx->seam, sept_hpa(ctx->value), is_leaf ? ctx->level : 0, &ref);
+	return &ref.entry->bepoch;
+}
+
+static u64 check_can_block(struct leaf_ctx *ctx)
+{
+	u64 status = check_entry_lock(ctx);
+
+	if (status)
+		return status;
+	if (sept_is(ctx->state, SEPT_IS_BLOCKED)) {
+		sept_details(ctx);
+		return operand_status(TDX_GPA_RANGE_ALREADY_BLOCKED, TDX_OPERAND_RCX);
+	}
+	if (!(ctx->state->host_leaves >> ctx->leaf & 1))
+		return entry_state_incorrect(ctx);
+	return 0;
+}
+
+u64 seam_tdh_mem_range_block(struct leaf_ctx *ctx)
+{
+	u64 *bepoch;
+	u64 status;
+
+	status = check_td_and_gpa(ctx, 0, LEVEL_OF_ROOT, 0);
+	if (!status)
+		status = check_walk(ctx, MODE_EXCLUSIVE);
+	if (!status)
+		status = check_can_block(ctx);
+	if (status)
+		return status;
+
+	bepoch = bepoch_of(ctx);
+	sept_set(ctx, sept_with_state(ctx->value, ctx->level, ctx->state->blocked));
+	/*
+	 * Only now: were the epoch taken first, a TRACK in between would make the page look tracked
+	 * while vCPUs of the new epoch may have read the entry before it was blocked. sept_set() is
+	 * a full barrier.
+	 */
+	sync_store(bepoch, sync_load_acquire(&ctx->tdcs->td_epoch));
+	return TDX_SUCCESS;
+}
+
+u64 seam_tdh_mem_range_unblock(struct leaf_ctx *ctx)
+{
+	u64 status;
+
+	status = check_td_and_gpa(ctx, 0, LEVEL_OF_ROOT, 0);
+	if (!status)
+		status = check_walk(ctx, MODE_EXCLUSIVE);
+	if (!status)
+		status = check_entry(ctx);
+	if (!status)
+		status = check_tracked(ctx, sync_load(bepoch_of(ctx)));
+	if (status)
+		return status;
+
+	sept_set(ctx, sept_with_state(ctx->value, ctx->level, ctx->state->unblocked));
+	return TDX_SUCCESS;
+}
+
+u64 seam_tdh_mem_track(struct leaf_ctx *ctx)
+{
+	struct tdcs *tdcs;
+	u64 epoch;
+	u64 status;
+
+	status = check_tdr(ctx, ctx->r->rcx, TDX_OPERAND_RCX, MODE_SHARED);
+	if (!status)
+		status = check_td_state(ctx);
+	if (status)
+		return status;
+	tdcs = ctx->tdcs;
+	if (!leaf_lock_plain(ctx, &tdcs->epoch_lock, MODE_EXCLUSIVE))
+		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_TD_EPOCH);
+	epoch = sync_load(&tdcs->td_epoch);
+	/* Pairs with the decrement on the way out of the TD: its last access is before our answer. */
+	if (sync_load_acquire(&tdcs->refcount[(epoch + 1) & 1]))
+		return TDX_PREVIOUS_TLB_EPOCH_BUSY;
+
+	sync_fetch_add(&tdcs->td_epoch, 1);
+	return TDX_SUCCESS;
+}

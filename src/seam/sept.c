@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Secure EPT: the state table in memory, the walk, the entry lock, and what the host may see. */
+#include "seam/sept.h"
+
+#define IS_LEAF SEPT_IS_LEAF
+#define IS_ACCESSIBLE SEPT_IS_GUEST_ACCESSIBLE
+#define IS_BLOCKED SEPT_IS_BLOCKED
+#define IS_PENDING SEPT_IS_PENDING
+#define IS_ACCEPTABLE SEPT_IS_ACCEPTABLE
+#define IS_FREE SEPT_IS_FREE
+#define TRACKING SEPT_NEEDS_TRACKING
+#define H(leaf) BIT_ULL(TDH_MEM_##leaf)
+#define EXTEND BIT_ULL(TDH_MR_EXTEND)
+#define G(leaf) BIT_ULL(TDG_MEM_PAGE_##leaf)
+
+const struct sept_state sept_states[SEPT_STATE_COUNT] = {
+#define SEPT_STATE(sym, enc, pub, raw_value, predicates, host, guest, on_block, on_unblock, \
+		   on_accept)                                                               \
+	[SEPT_##sym] = {                                                                    \
+		.name = #sym,                                                               \
+		.id = SEPT_##sym,                                                           \
+		.is = (predicates),                                                         \
+		.encoding = (enc),                                                          \
+		.public_number = (pub),                                                     \
+		.raw = (raw_value),                                                         \
+		.host_leaves = (host),                                                      \
+		.guest_leaves = (guest),                                                    \
+		.blocked = SEPT_##on_block,                                                 \
+		.unblocked = SEPT_##on_unblock,                                             \
+		.accepted = SEPT_##on_accept,                                               \
+	},
+#include "seam/sept_states.def"
+#undef SEPT_STATE
+};
+
+const u8 sept_state_by_encoding[128] = {
+#define SEPT_STATE(sym, enc, ...) [enc] = SEPT_##sym + 1,
+#include "seam/sept_states.def"
+#undef SEPT_STATE
+};
+
+/* What RCX shows of an entry. */
+#define DETAILS_NON_LEAF (SEPT_RWX | SEPT_XU | SEPT_LEAF)
+#define DETAILS_LEAF (DETAILS_NON_LEAF | SEPT_MT | SEPT_TDMEM | SEPT_HPA | SEPT_SUPPRESS_VE)
+
+const struct sept_state *sept_state_of(u64 value)
+{
+	u8 index = sept_state_by_encoding[sept_encoding(value)];
+
+	/* Only a table page that somebody wrote to under another key id holds anything else. */
+	return &sept_states[index ? index - 1 : SEPT_FREE];
+}
+
+u64 sept_make(enum sept_state_id id, hpa_t hpa, u16 hkid)
+{
+	return sept_states[id].raw | hpa | (u64)hkid << TDX_HKID_START_BIT;
+}
+
+u64 sept_with_state(u64 value, u32 level, enum sept_state_id id)
+{
+	const struct sept_state *state = &sept_states[id];
+	u64 kept = value & (SEPT_HPA | SEPT_HKID | SEPT_ACCESSED | SEPT_ALIASES);
+
+	if (sept_is(state, SEPT_IS_LEAF))
+		kept &= ~(SEPT_HPA & (sept_level_size(level) - 1));
+	return state->raw | kept;
+}
+
+void sept_fill_free(struct leaf_ctx *ctx, hpa_t hpa)
+{
+	u64 *table = host_ptr(ctx->host, hpa);
+
+	host_retag(ctx->host, addr_to_fn(hpa), PG_LEVEL_4K, ctx->tdr->hkid);
+	host_frame_dirty(ctx->host, addr_to_fn(hpa));
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		sync_store(&table[i], sept_states[SEPT_FREE].raw);
+}
+
+static void note_value(struct leaf_ctx *ctx, u64 value)
+{
+	ctx->value = value & ~(SEPT_LOCK | SEPT_HOST_PRIORITY);
+	ctx->state = sept_state_of(value);
+}
+
+/*
+ * A host leaf holds the tree lock, so no table goes away under it. ACCEPT holds nothing: a table
+ * is only taken out once it is blocked and tracked, and a vCPU that entered after the BLOCK stops
+ * at the blocked entry.
+ */
+bool sept_walk(struct leaf_ctx *ctx, u32 level)
+{
+	u32 at = ctx->tdcs->sept_levels - 1;
+	u64 *entry = &sept_root(ctx)[sept_index(ctx->gpa, at)];
+	u64 value = sync_load_acquire(entry); /* pairs with sept_set() */
+
+	while (at > level && !(value & SEPT_LEAF) && (value & SEPT_RWX)) {
+		entry = (u64 *)host_ptr(ctx->host, sept_hpa(value)) + sept_index(ctx->gpa, --at);
+		value = sync_load_acquire(entry); /* pairs with sept_set() */
+	}
+	ctx->entry = entry;
+	ctx->found_level = at;
+	note_value(ctx, value);
+	return at == level;
+}
+
+bool sept_walk_to_present(struct leaf_ctx *ctx)
+{
+	sept_walk(ctx, 0);
+	return (ctx->value & SEPT_RWX) && sept_is(ctx->state, SEPT_IS_LEAF);
+}
+
+hpa_t sept_leaf_address(const struct leaf_ctx *ctx)
+{
+	u64 offset = sept_level_size(ctx->found_level) - 1;
+
+	return (sept_hpa(ctx->value) & ~offset) | (ctx->gpa & offset);
+}
+
+bool sept_lock_host(struct leaf_ctx *ctx)
+{
+	u64 old = sync_load(ctx->entry);
+
+	for (;;) {
+		if (unlikely(old & SEPT_LOCK)) {
+			if (sync_cmpxchg(ctx->entry, &old, old | SEPT_HOST_PRIORITY))
+				return false;
+		} else if (likely(sync_cmpxchg(ctx->entry, &old,
+					       (old | SEPT_LOCK) & ~SEPT_HOST_PRIORITY))) {
+			break;
+		}
+	}
+	ctx->entry_locked = true;
+	note_value(ctx, old);
+	return true;
+}
+
+bool sept_lock_guest(struct leaf_ctx *ctx)
+{
+	u64 old = sync_load(ctx->entry);
+
+	do {
+		if (unlikely(old & (SEPT_LOCK | SEPT_HOST_PRIORITY)))
+			return false;
+	} while (unlikely(!sync_cmpxchg(ctx->entry, &old, old | SEPT_LOCK)));
+	ctx->entry_locked = true;
+	note_value(ctx, old);
+	return true;
+}
+
+void sept_unlock(struct leaf_ctx *ctx)
+{
+	sync_fetch_and(ctx->entry, ~SEPT_LOCK);
+	ctx->entry_locked = false;
+}
+
+void sept_set(struct leaf_ctx *ctx, u64 value)
+{
+	u64 old = sync_load(ctx->entry);
+
+	/* Another host may set host priority at any time; nobody else writes a locked entry. */
+	while (unlikely(
+		!sync_cmpxchg(ctx->entry, &old, value | SEPT_LOCK | (old & SEPT_HOST_PRIORITY))))
+		;
+	note_value(ctx, value);
+}
+
+void sept_details(struct leaf_ctx *ctx)
+{
+	if (sept_is(ctx->state, SEPT_IS_FREE))
+		ctx->r->rcx = SEPT_SUPPRESS_VE;
+	else if (sept_is(ctx->state, SEPT_IS_LEAF))
+		ctx->r->rcx = ctx->value & DETAILS_LEAF;
+	else
+		ctx->r->rcx = ctx->value & DETAILS_NON_LEAF;
+	ctx->r->rdx = ctx->found_level | (u64)ctx->state->public_number << 8;
+}
