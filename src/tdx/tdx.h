@@ -6,7 +6,8 @@
  * Guarantees:
  *  1. A BUSY from a change under the write lock is answered by holding vCPUs out, kicking them, and
  *     asking once more; any other unexpected status stops the VM (-EIO).
- *  2. A failed change leaves key, frames and references as they were.
+ *  2. A failed change leaves key, frames and references as they were; but a leaf that the module
+ *     doesn't let go of has its frame's bytes taken back, since its owner frees it: the VM is dead.
  *  3. Every page given to the module is taken back: after td_destroy() the TD owns none.
  */
 #ifndef TDX_TDX_H
@@ -40,14 +41,26 @@ struct tdx_module_config {
 /**
  * tdx_bring_up - SYS.INIT to the last SYS.TDMR.INIT: after it TDs can be made
  *
- * Covers all memory of the host by TDMRs, with PAMT areas taken from the top of memory.
+ * Covers all memory of the host by one TDMR, with PAMT areas taken from the top of memory and
+ * reserved in it. Makes calls on every LP in turn; nobody else may drive one meanwhile. The arrays
+ * of @cfg must outlive the module.
+ * Return: 0; -ENOMEM; -EBUSY when the top of memory is in use; -EIO when the module refuses (a profile
+ * without Dynamic PAMT that is asked for it, too).
  */
 int tdx_bring_up(const struct tdx_module_config *cfg, struct tdx_module **out);
 /** tdx_shut_down - free what bring-up took; no TD lives any more */
 void tdx_shut_down(struct tdx_module *module);
-/** tdx_memory_bytes - host memory that bring-up leaves for use */
+/**
+ * tdx_overhead_bytes - of a host with @host_bytes, how much bring-up takes for the PAMT
+ *
+ * A multiple of 2M. Grows with @host_bytes by less than 1/128.
+ */
 u64 tdx_overhead_bytes(u64 host_bytes, bool dynamic_pamt);
 u64 tdx_pamt_static_bytes(const struct tdx_module *module);
+/** tdx_dpamt_pages - 4K pages that sit in the module as Dynamic PAMT pairs now */
+u64 tdx_dpamt_pages(const struct tdx_module *module);
+/** tdx_pamt_refs - pages of the 2M range of @pfn that are used at 4K; 0 without Dynamic PAMT */
+u32 tdx_pamt_refs(const struct tdx_module *module, pfn_t pfn);
 /** tdx_huge_pages_ok - the module has feature bit 51, so private memory may be mapped at 2M */
 bool tdx_huge_pages_ok(const struct tdx_module *module);
 /** tdx_leaf_stats - calls of host leaf @leaf so far, all TDs and LPs together */
@@ -73,10 +86,26 @@ struct td_config {
 
 extern const struct mmu_external_ops td_external_ops; /* ctx: the struct td */
 
+/**
+ * td_create - a TD in op_state INITIALIZED, its key configured on every package
+ *
+ * Makes calls on the calling thread's LP, and on one LP of every other package, which nobody may
+ * drive meanwhile.
+ * Return: 0; -EINVAL (gpaw, max_vcpus); -ENOMEM; -ENOSPC without a free key id; -EIO when the module
+ * refuses: what it had been given is taken back.
+ */
 int td_create(struct tdx_module *module, const struct td_config *cfg, struct td **out);
 /** td_set_mmu - name the MMU whose mirror this TD's S-EPT is, before anything is mapped */
 void td_set_mmu(struct td *td, struct mmu *mmu);
+/**
+ * td_vcpu_create - make vCPU @index; it is associated with the calling thread's LP
+ *
+ * After td_set_mmu(), before td_finalize(); in ascending order of @index.
+ * Return: 0; -EINVAL for an index out of turn; -ENOMEM; -EIO.
+ */
 int td_vcpu_create(struct td *td, u32 index, struct td_vcpu **out);
+/** td_set_add_source - host page (HPA) whose content the next page mapped gets, until td_finalize() */
+void td_set_add_source(struct td *td, hpa_t source);
 /** td_finalize - MR.FINALIZE: vCPUs may run, private memory is AUGed from now on */
 int td_finalize(struct td *td);
 bool td_is_runnable(const struct td *td);
@@ -85,23 +114,43 @@ u16 td_hkid(const struct td *td);
 unsigned int td_shared_bit(const struct td *td);
 hpa_t td_tdr(const struct td *td);
 
+/**
+ * td_fault_topup - take what mapping one page may need of host memory, before mmu.lock
+ *
+ * Stays with the calling thread's LP; td_finalize(), td_vcpu_flush() and td_destroy() there give it
+ * back.
+ * Return: 0 or -ENOMEM.
+ */
+int td_fault_topup(struct td *td);
 /** td_max_level - the vendor's limit for a mapping: 4K until RUNNABLE or without bit 51, else 2M */
 enum pg_level td_max_level(const struct td *td, bool private);
-/** td_entry_held_off - vm asks between "in guest" and VP.ENTER; pairs with the flag's store in tdx */
+/**
+ * td_entry_held_off - vm asks between "in guest" and VP.ENTER, after a full barrier
+ *
+ * Pairs with the exchange before kick_and_wait() in tdx: either the vCPU sees the flag, or the kick
+ * sees the vCPU inside.
+ */
 bool td_entry_held_off(const struct td *td);
 /**
  * td_vcpu_enter - VP.ENTER on the calling thread's LP; runs guest code until a TD exit
  *
+ * @r: in, the answer to an open TDG.VP.VMCALL (R10 and on); RCX is set here.
+ * Takes no pending interrupt: a kick that came since "in guest" makes the guest leave at once.
  * Return: RAX; exit registers in @r.
  */
 u64 td_vcpu_enter(struct td_vcpu *vcpu, struct tdx_regs *r);
-/** td_vcpu_flush - VP.FLUSH on the LP that the vCPU is associated with, which the caller drives */
+/**
+ * td_vcpu_flush - VP.FLUSH on the LP that the vCPU is associated with, which the caller drives
+ *
+ * Does nothing when the vCPU isn't associated with that LP.
+ */
 void td_vcpu_flush(struct td_vcpu *vcpu);
 
 /**
  * td_release_key - VPFLUSHDONE, PHYMEM.CACHE.WB, KEY.FREEID; all vCPUs are flushed
  *
  * From here on leaves and tables are reclaimed, not removed.
+ * Return: 0, or -EIO: the key stays, and what the TD still has is lost to the host.
  */
 int td_release_key(struct td *td);
 /** td_destroy - reclaim TDCX, TDVPR and at last TDR pages; the MMU has been destroyed */

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TLB tracking, and holding vCPUs out.
+ *
+ *   BLOCK            no new translation is made through the entry
+ *   TRACK            the TD's epoch goes on; who enters from now on drops what its TLB holds
+ *   kick and wait    who entered before is out
+ *   REMOVE, ...      nobody uses the old translation any more
+ */
+#include <errno.h>
+
+#include "tdx/seamcall.h"
+
+/*
+ * A BUSY under mmu.lock held for writing comes from a vCPU (VP.ENTER's epoch lock, an ACCEPT on the
+ * entry, the zero-step walk), for nobody else changes this S-EPT. With all of them out the second
+ * call finds nothing taken.
+ */
+u64 td_call_no_vcpus(u64 (*call)(struct td_mem_call *c), struct td_mem_call *c)
+{
+	struct td *td = c->td;
+	u64 status = call(c);
+
+	if (likely(!tdx_operand_is_busy(status)))
+		return status;
+	/* Full barrier before kick_and_wait() looks at the vCPUs; pairs with vcpu_enter() in vm. */
+	sync_xchg(&td->hold_off, 1);
+	td->ops.kick_and_wait(td->ops.vm);
+	status = call(c);
+	sync_store_release(&td->hold_off, 0);
+	return status;
+}
+
+bool td_entry_held_off(const struct td *td)
+{
+	/* The caller has made a full barrier; pairs with the exchange in td_call_no_vcpus(). */
+	return sync_load_acquire(&td->hold_off);
+}
+
+/* Without the kick the next TRACK meets vCPUs of the older epoch, and is refused. */
+static bool is_planted(const struct td *td, u64 status)
+{
+	return bug_planted(&td->host->bugs, BUG_SKIP_KICK) &&
+	       tdx_status_class(status) == TDX_PREVIOUS_TLB_EPOCH_BUSY;
+}
+
+int td_track(struct td *td)
+{
+	struct td_mem_call c = {.td = td};
+	u64 status;
+
+	/* While the TD is built no vCPU has run, and the module asks for no tracking. */
+	if (!td_is_runnable(td) || td->key_released)
+		return 0;
+	if (!bug_planted(&td->host->bugs, BUG_SKIP_TRACK)) {
+		status = td_call_no_vcpus(tdh_mem_track, &c);
+		if (unlikely(status != TDX_SUCCESS) && !is_planted(td, status))
+			return td_bugged(td, TDH_MEM_TRACK, status);
+	}
+	if (!bug_planted(&td->host->bugs, BUG_SKIP_KICK))
+		td->ops.kick_and_wait(td->ops.vm);
+	return 0;
+}
