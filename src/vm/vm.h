@@ -33,9 +33,16 @@ struct machine_config {
 	const struct seam_profile *profile;
 	bool dynamic_pamt;
 	u64 planted_bugs;
+	/* Stands before seamcall(), which it calls: to inject failures, to record. NULL: nothing does */
+	u64 (*seamcall)(struct lp *lp, struct tdx_regs *r);
 };
 
-/** machine_create - Return: 0, -ENOMEM (no room for the reserved range), -EIO (module refused) */
+/**
+ * machine_create - host, LPs and a module that can make TDs
+ *
+ * The calling thread drives the last LP afterwards (lp_current()).
+ * Return: 0, -EINVAL (no memory), -ENOMEM (no room for the reserved range), -EIO (module refused).
+ */
 int machine_create(const struct machine_config *cfg, struct machine *m);
 void machine_destroy(struct machine *m);
 
@@ -43,14 +50,26 @@ void machine_destroy(struct machine *m);
 struct vm;
 struct vcpu;
 
+#define VM_MAX_VCPUS 576
+
+/* What the TD holds, measured, before it runs: whole pages inside the slot. */
+struct vm_image {
+	gpa_t gpa;
+	u64 bytes;
+	const void *data;
+};
+
 struct vm_config {
-	u64 memory_bytes;
-	u32 nr_vcpus; /* vCPU i runs on LP first_lp + i */
+	u64 memory_bytes; /* multiple of 4K */
+	gfn_t base_gfn;	  /* where the one slot begins, and */
+	u64 file_index;	  /* which index of the file is there */
+	u32 nr_vcpus;	  /* 1 to VM_MAX_VCPUS; vCPU i runs on LP first_lp + i */
 	u32 first_lp;
 	enum gmem_backing backing;
 	enum pg_level max_level; /* --pages */
 	unsigned int gpaw;
 	bool sept_ve_disable;
+	const struct vm_image *image; /* or NULL */
 };
 
 struct vm_stats {
@@ -59,14 +78,25 @@ struct vm_stats {
 	u64 outside_ns; /* time of vcpu_run() outside guest code: exit, MMU, module, entry; all vCPUs */
 };
 
+/**
+ * vm_create - a TD that is RUNNABLE, with its memory private and unmapped but for the image
+ *
+ * Makes calls on the calling thread's LP and on those of the vCPUs, which nobody may drive
+ * meanwhile.
+ * Return: 0; -EINVAL for a configuration that doesn't fit; -ENOMEM; -ENOSPC without a free key id;
+ * -EIO when the module refuses. Nothing is left behind on error.
+ */
 int vm_create(struct machine *m, const struct vm_config *cfg, struct vm **out);
+/** vm_destroy - no vCPU runs any more; the LPs of its vCPUs are free, as for vm_create() */
 void vm_destroy(struct vm *vm);
 struct mmu *vm_mmu(struct vm *vm);
 struct td *vm_td(struct vm *vm);
 struct gmem_file *vm_file(struct vm *vm);
+struct mmu_slot *vm_slot(struct vm *vm);
 struct vcpu *vm_vcpu(struct vm *vm, u32 i);
 struct vm_stats vm_stats(const struct vm *vm);
 
+/** vm_bugged - stop the VM for good; any thread, doesn't block. The first reason is kept (a copy). */
 void vm_bugged(struct vm *vm, const char *why);
 /** vm_why_dead - reason of the first vm_bugged(), or NULL while the VM lives */
 const char *vm_why_dead(const struct vm *vm);
@@ -74,14 +104,17 @@ const char *vm_why_dead(const struct vm *vm);
 /**
  * vcpu_run - run @vcpu on its LP until its guest stops; call on the vCPU's own thread
  *
- * Guest code is ops/guest, which asks for the end by the hypercall VM_HC_STOP.
- * Return: 0 when the guest stopped, -EIO when the VM is dead, -EFAULT for a fault that memory and
- * attributes don't allow (gpa in vcpu_fault_gpa()).
+ * Guest code is ops/guest, which asks for the end by the hypercall VM_HC_STOP. It may be run again,
+ * with other guest code; the registers of the last TDG.VP.VMCALL are answered then.
+ * Return: 0 when the guest stopped; -EIO when the VM is dead; -EFAULT for a fault that memory and
+ * attributes don't allow (gpa in vcpu_fault_gpa()); -ENOMEM when the host can't back a fault. After
+ * the last two the vCPU can be run again, and faults again.
  */
 int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest);
 gpa_t vcpu_fault_gpa(const struct vcpu *vcpu);
-/** vcpu_kick - make @vcpu leave the guest soon */
+/** vcpu_kick - make @vcpu leave the guest, or the retries of a fault, soon; it goes on afterwards */
 void vcpu_kick(struct vcpu *vcpu);
+/** vm_kick_and_wait - not from inside the guest; with any lock held, as no vCPU inside holds one */
 void vm_kick_and_wait(struct vm *vm);
 
 /* Hypercalls: TDG.VP.VMCALL with R10 = VM_HC_VENDOR, R11 = number; R10 of the answer is 0 or an error. */

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vm/internal: what the files of this room share.
+ *
+ * Locks: none of its own. A vCPU's fields belong to the thread that runs it, but for those marked
+ * as shared; a VM's are constant once vm_create() has returned, but for its death.
+ */
+#ifndef VM_INTERNAL_H
+#define VM_INTERNAL_H
+
+#include "vm/vm.h"
+
+struct vcpu {
+	struct vm *vm;
+	u32 index;
+	struct lp *lp;
+	struct td_vcpu *td_vcpu;
+	struct mmu_vcpu_cache cache;
+
+	const struct guest_ops *ops; /* what vcpu_run() was given */
+	void *guest;
+	struct tdx_regs regs; /* of the last exit; then the answer to it */
+	gpa_t fault_gpa;
+	u64 outside_since;     /* host_now_ns() */
+	struct vm_stats stats; /* written by its thread, read by anyone */
+
+	/* ---- shared ----
+	 * How often the vCPU has come and gone: odd while it is inside, or about to be. Its own
+	 * thread counts, by full barriers, and looks at hold-off and death after it has counted
+	 * itself in; whoever sets those looks here after a full barrier. One sees the other:
+	 *
+	 *   vcpu_enter():  entries++  ;  held off? dead?  ;  VP.ENTER  ;  entries++  ; wake
+	 *   kick:          hold off, TRACK, die  ;  entries odd?  ;  interrupt  ;  wait
+	 */
+	u32 entries __attribute__((aligned(64)));
+	u32 event; /* vcpu_kick(): stop retrying a fault */
+	struct sync_waitq left;
+};
+
+enum vm_life {
+	VM_ALIVE,
+	VM_DYING, /* somebody is writing why */
+	VM_DEAD,
+};
+
+#define VM_WHY_MAX 160
+
+struct vm {
+	struct host *host;
+	struct machine *machine;
+	struct td *td;
+	struct mmu *mmu;
+	struct gmem_file *file;
+	struct mmu_slot slot;
+	enum pg_level max_level;
+	u32 shared_bit;
+	bool slot_made;
+	struct vcpu *vcpus;
+	u32 nr_vcpus; /* made so far */
+
+	/*
+	 * enum vm_life. Leaves ALIVE once, by a compare-exchange; becomes DEAD by a store-release after
+	 * `why` is written, pairs with the acquire in vm_why_dead().
+	 */
+	u32 life;
+	char why[VM_WHY_MAX];
+};
+
+static inline bool vm_is_dead(const struct vm *vm)
+{
+	return unlikely(sync_load(&vm->life) != VM_ALIVE);
+}
+
+/** vm_fault - an EPT-violation exit, its registers in @vcpu->regs. Return: 0 to go on, or -errno */
+int vm_fault(struct vcpu *vcpu);
+
+/* memory.c */
+extern const struct gmem_client_ops vm_gmem_ops;
+/** vm_discard - the guest gives [@gpa, @gpa + @size) back. Return: 0, -EINVAL */
+int vm_discard(struct vm *vm, gpa_t gpa, u64 size);
+/** vm_load_image - PAGE.ADD of every page of @image; before td_finalize() */
+int vm_load_image(struct vm *vm, const struct vm_image *image);
+
+/** vm_slot_index - index in the file of @gfn; false outside the slot */
+static inline bool vm_slot_index(const struct vm *vm, gfn_t gfn, u64 *index)
+{
+	u64 offset = gfn - vm->slot.base_gfn;
+
+	*index = vm->slot.index + offset;
+	return offset < vm->slot.npages;
+}
+
+#endif

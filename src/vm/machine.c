@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine: a host with processors, and a module on it that can make TDs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vm/vm.h"
+
+/* The smallest host that leaves @usable bytes beside its PAMT. */
+static u64 host_bytes(u64 usable, bool dynamic_pamt)
+{
+	u64 bytes = ALIGN_UP(usable, SIZE_1G);
+
+	while (bytes - tdx_overhead_bytes(bytes, dynamic_pamt) < usable)
+		bytes +=
+			ALIGN_UP(usable + tdx_overhead_bytes(bytes, dynamic_pamt) - bytes, SIZE_1G);
+	return bytes;
+}
+
+static int make_lps(struct machine *m, u32 count)
+{
+	m->lps = calloc(count, sizeof(struct lp *));
+	if (!m->lps)
+		return -ENOMEM;
+	while (m->nr_lps < count) {
+		int err = lp_create(m->host, m->nr_lps, &m->lps[m->nr_lps]);
+
+		if (err)
+			return err;
+		m->nr_lps++;
+	}
+	return 0;
+}
+
+static void init_all_tdmrs(void *seam)
+{
+	seam_tdmr_init_all(seam);
+}
+
+static int load_module(struct machine *m, const struct machine_config *cfg)
+{
+	struct tdx_module_config tc = {
+		.host = m->host,
+		.lps = m->lps,
+		.nr_lps = m->nr_lps,
+		.dynamic_pamt = cfg->dynamic_pamt,
+		.seamcall = cfg->seamcall ? cfg->seamcall : seamcall,
+		.tdmr_init_all = init_all_tdmrs,
+	};
+	int err = seam_create(m->host, cfg->profile, &m->seam);
+
+	if (err)
+		return err;
+	for (u32 i = 0; i < m->nr_lps; i++)
+		seam_attach_lp(m->seam, m->lps[i]);
+	tc.seam = m->seam;
+	lp_set_current(m->lps[m->nr_lps - 1]);
+	return tdx_bring_up(&tc, &m->tdx);
+}
+
+int machine_create(const struct machine_config *cfg, struct machine *m)
+{
+	struct host_config hc = {
+		.memory_bytes = host_bytes(cfg->memory_bytes, cfg->dynamic_pamt),
+		.lps = cfg->lps + 1,
+		.planted_bugs = cfg->planted_bugs,
+	};
+	int err;
+
+	memset(m, 0, sizeof(*m));
+	if (!cfg->memory_bytes)
+		return -EINVAL;
+	sync_thread_enter();
+	err = host_create(&hc, &m->host);
+	if (!err)
+		err = make_lps(m, hc.lps);
+	if (!err)
+		err = load_module(m, cfg);
+	if (err)
+		machine_destroy(m);
+	return err;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (m->tdx)
+		tdx_shut_down(m->tdx);
+	lp_set_current(NULL);
+	if (m->seam)
+		seam_destroy(m->seam);
+	for (u32 i = 0; i < m->nr_lps; i++)
+		lp_destroy(m->lps[i]);
+	free(m->lps);
+	if (m->host)
+		host_destroy(m->host);
+	memset(m, 0, sizeof(*m));
+}

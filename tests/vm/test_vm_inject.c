@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/* The n-th SEAMCALL fails, for every n: the VM is healthy, or stopped with the reason. */
+#include <errno.h>
+
+#include "vm/rig.h"
+
+#define MB (1ULL << 20)
+#define NR(ops) (sizeof(ops) / sizeof((ops)[0]))
+
+/* What the wrapper does; one machine at a time, one thread. */
+static struct {
+	u64 calls;   /* since the machine came up */
+	u64 fail_at; /* 0: never */
+	u64 status;
+	u32 failed_leaf;
+	bool failed;
+} injection;
+
+static u64 injecting_seamcall(struct lp *lp, struct tdx_regs *r)
+{
+	if (++injection.calls != injection.fail_at)
+		return seamcall(lp, r);
+	injection.failed = true;
+	injection.failed_leaf = (u32)r->rax;
+	r->rax = injection.status;
+	return r->rax;
+}
+
+/* Both sizes, tables, removal of both, a page that comes back. */
+static const struct op scenario[] = {
+	ACCEPT_AT(2M, 4 * MB),	    WRITE_AT(4 * MB, 1),
+	ACCEPT_AT(4K, 8 * MB),	    ACCEPT_AT(4K, 8 * MB + 0x1000),
+	WRITE_AT(8 * MB, 2),	    DISCARD_AT(4 * MB, 2 * MB),
+	ACCEPT_AT(2M, 4 * MB),	    READ_AT(4 * MB),
+	DISCARD_AT(8 * MB, 2 * MB), STOP,
+};
+
+static const u64 scenario_results[] = {0, 1, 0, 0, 2, 0, 0, 0, 0};
+
+struct outcome {
+	bool fired;
+	u32 leaf;
+	int create, run;
+	bool dead;
+	bool right; /* all results as expected */
+	u64 frames_leaked, pamt_leaked;
+};
+
+static struct outcome run_with(u64 fail_at, u64 status, bool dynamic_pamt)
+{
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = rig_vm();
+	u64 results[NR(scenario)], before;
+	struct outcome o = {0};
+	struct program p;
+	struct machine m;
+	struct vm *vm;
+
+	mc.memory_bytes = 64 * MB;
+	mc.lps = 1;
+	mc.dynamic_pamt = dynamic_pamt;
+	mc.seamcall = injecting_seamcall;
+	vc.memory_bytes = 16 * MB;
+	injection.fail_at = 0;
+	assert_int_equal(machine_create(&mc, &m), 0);
+	before = host_frames_used(m.host);
+	injection.calls = 0;
+	injection.fail_at = fail_at;
+	injection.status = status;
+	injection.failed = false;
+	o.create = vm_create(&m, &vc, &vm);
+	if (!o.create) {
+		o.run = program_run(vm, 0, scenario, &p, results);
+		o.dead = vm_why_dead(vm) && vm_why_dead(vm)[0];
+		o.right = !o.run && !memcmp(results, scenario_results, sizeof(scenario_results));
+		vm_destroy(vm);
+	}
+	o.fired = injection.failed;
+	o.leaf = injection.failed_leaf;
+	o.frames_leaked = host_frames_used(m.host) - before;
+	o.pamt_leaked = seam_pamt_in_use(m.seam);
+	machine_destroy(&m);
+	return o;
+}
+
+/* Row 23 and the guarantee of tdx: one BUSY, at any call, is survived with nothing lost or leaked. */
+static void test_busy_at_every_call(void **state)
+{
+	(void)state;
+	for (int dynamic = 0; dynamic <= 1; dynamic++) {
+		/* Every call once, but of a run of WBINVDs only some. */
+		for (u64 n = 1;; n++) {
+			struct outcome o = run_with(n, TDX_OPERAND_BUSY | TDX_OPERAND_RCX, dynamic);
+
+			if (!o.fired) {
+				assert_true(n > 100);
+				break;
+			}
+			if (o.create || !o.right || o.dead || o.frames_leaked || o.pamt_leaked)
+				fail_msg("BUSY at call %llu (%s): create %d, run %d, %s",
+					 (unsigned long long)n, tdh_leaf_name(o.leaf), o.create,
+					 o.run, o.dead ? "dead" : "alive");
+			if (o.leaf == TDH_PHYMEM_PAGE_WBINVD)
+				n += 101;
+		}
+	}
+}
+
+/*
+ * An unexpected status at any call: the VM isn't made, or is stopped with a reason, or doesn't care.
+ * Only a page whose RECLAIM failed, and a TD whose way down failed, are lost.
+ */
+static void test_error_at_every_call(void **state)
+{
+	(void)state;
+	for (int dynamic = 0; dynamic <= 1; dynamic++) {
+		for (u64 n = 1;; n++) {
+			struct outcome o = run_with(n, TDX_OPERAND_INVALID, dynamic);
+			bool down;
+
+			if (!o.fired) {
+				assert_true(n > 100);
+				break;
+			}
+			down = o.leaf == TDH_PHYMEM_PAGE_RECLAIM || o.leaf == TDH_VP_FLUSH ||
+			       o.leaf == TDH_MNG_VPFLUSHDONE || o.leaf == TDH_PHYMEM_CACHE_WB ||
+			       o.leaf == TDH_MNG_KEY_FREEID || o.leaf == TDH_PHYMEM_PAMT_REMOVE ||
+			       o.leaf == TDH_PHYMEM_PAGE_WBINVD;
+			if (!down && (o.frames_leaked || o.pamt_leaked))
+				fail_msg("error at call %llu (%s): leaks", (unsigned long long)n,
+					 tdh_leaf_name(o.leaf));
+			if (o.create ? o.create != -EIO : !o.right && (o.run != -EIO || !o.dead))
+				fail_msg("error at call %llu (%s): create %d, run %d, %s",
+					 (unsigned long long)n, tdh_leaf_name(o.leaf), o.create,
+					 o.run, o.dead ? "dead" : "alive");
+			if (o.leaf == TDH_PHYMEM_PAGE_WBINVD)
+				n += 101;
+		}
+	}
+}
+
+/* ---- removal under BUSY ----------------------------------------------------------------------*/
+static struct {
+	enum tdh_leaf leaf;
+	u32 times;
+	u64 made;
+	struct vm *vm;
+	bool held_off;
+} always;
+
+/* Answers BUSY to one leaf, and looks at the hold-off meanwhile. */
+static u64 busy_leaf(struct lp *lp, struct tdx_regs *r)
+{
+	if ((r->rax & 0xFFFF) != always.leaf)
+		return seamcall(lp, r);
+	always.made++;
+	if (always.vm && td_entry_held_off(vm_td(always.vm)))
+		always.held_off = true;
+	if (always.made > always.times)
+		return seamcall(lp, r);
+	r->rax = TDX_OPERAND_BUSY | TDX_OPERAND_SEPT_TREE;
+	return r->rax;
+}
+
+/* Rows 23, 24, 25: a second try is made with vCPUs held off; a second BUSY stops the VM. */
+static void test_busy_twice_stops(void **state)
+{
+	static const enum tdh_leaf leaves[] = {TDH_MEM_RANGE_BLOCK, TDH_MEM_TRACK,
+					       TDH_MEM_PAGE_REMOVE};
+	const struct op ops[] = {ACCEPT_AT(4K, 4 * MB), DISCARD_AT(4 * MB, 2 * MB), STOP};
+
+	(void)state;
+	for (size_t i = 0; i < NR(leaves) * 2; i++) {
+		struct machine_config mc = rig_machine();
+		struct vm_config vc = rig_vm();
+		u64 results[NR(ops)];
+		struct program p;
+		struct rig r = {0};
+		u32 times = 1 + (u32)(i & 1);
+
+		mc.seamcall = busy_leaf;
+		memset(&always, 0, sizeof(always));
+		always.leaf = leaves[i / 2];
+		always.times = times;
+		rig_up(&r, &mc, &vc);
+		always.vm = r.vm;
+		assert_int_equal(program_run(r.vm, 0, ops, &p, results), times == 1 ? 0 : -EIO);
+		assert_int_equal(always.made, 2);
+		assert_true(always.held_off);
+		assert_false(td_entry_held_off(vm_td(r.vm)));
+		if (times == 1)
+			assert_null(vm_why_dead(r.vm));
+		else
+			assert_non_null(strstr(vm_why_dead(r.vm), tdh_leaf_name(leaves[i / 2])));
+		assert_int_equal(tdx_leaf_stats(r.m.tdx, leaves[i / 2]).busy, times);
+		rig_down(&r);
+	}
+}
+
+/* A module that is busy at AUG for a while is asked again, without the guest noticing. */
+static void test_busy_aug_is_retried(void **state)
+{
+	const struct op ops[] = {ACCEPT_AT(4K, 4 * MB), STOP};
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = rig_vm();
+	u64 results[NR(ops)];
+	struct program p;
+	struct rig r = {0};
+
+	(void)state;
+	mc.seamcall = busy_leaf;
+	memset(&always, 0, sizeof(always));
+	always.leaf = TDH_MEM_PAGE_AUG;
+	always.times = 20;
+	rig_up(&r, &mc, &vc);
+	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(results[0], TDX_SUCCESS);
+	assert_int_equal(vm_stats(r.vm).exits_ept_violation, 1);
+	assert_int_equal(tdx_leaf_stats(r.m.tdx, TDH_MEM_PAGE_AUG).busy, 20);
+	assert_int_equal(mmu_stats(vm_mmu(r.vm))->faults_retry, 20);
+	rig_down(&r);
+}
+
+static bool clobber;
+
+/* VP.ENTER is BUSY every other time, and leaves nothing of the registers. */
+static u64 busy_enter(struct lp *lp, struct tdx_regs *r)
+{
+	if ((r->rax & 0xFFFF) != TDH_VP_ENTER)
+		return seamcall(lp, r);
+	clobber = !clobber;
+	if (!clobber)
+		return seamcall(lp, r);
+	memset(r, 0x5A, sizeof(*r));
+	r->rax = TDX_OPERAND_BUSY | TDX_OPERAND_TD_EPOCH;
+	return r->rax;
+}
+
+/* A vCPU that couldn't enter keeps the answer to its guest's hypercall until it can. */
+static void test_busy_enter_keeps_answer(void **state)
+{
+	const struct op ops[] = {DISCARD_AT(4 * MB, 1), DISCARD_AT(4 * MB, 4096),
+				 ACCEPT_AT(4K, 4 * MB), STOP};
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = rig_vm();
+	u64 results[NR(ops)];
+	struct program p;
+	struct rig r = {0};
+
+	(void)state;
+	mc.seamcall = busy_enter;
+	clobber = false;
+	rig_up(&r, &mc, &vc);
+	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(results[0], (u64)-EINVAL);
+	assert_int_equal(results[1], 0);
+	assert_int_equal(results[2], TDX_SUCCESS);
+	assert_int_equal(vm_stats(r.vm).exits_total, 4);
+	assert_int_equal(tdx_leaf_stats(r.m.tdx, TDH_VP_ENTER).busy, 4);
+	rig_down(&r);
+}
+
+/* ---- hold-off --------------------------------------------------------------------------------*/
+static struct {
+	struct vm *vm; /* NULL: don't interfere */
+	u64 blocks, enters, enters_before;
+	bool entered, held_off;
+} hold;
+
+/*
+ * The first BLOCK is BUSY. From then on to the end of the second, which gives everybody time to try,
+ * the vCPU that was inside is thrown out, and must not be back.
+ */
+static u64 watch_enters(struct lp *lp, struct tdx_regs *r)
+{
+	u32 leaf = (u32)r->rax & 0xFFFF;
+
+	if (leaf == TDH_VP_ENTER)
+		sync_fetch_add(&hold.enters, 1);
+	if (leaf == TDH_MEM_RANGE_BLOCK && hold.vm) {
+		if (++hold.blocks == 1) {
+			hold.enters_before = sync_load(&hold.enters);
+			r->rax = TDX_OPERAND_BUSY | TDX_OPERAND_SEPT_TREE;
+			return r->rax;
+		}
+		hold.held_off = td_entry_held_off(vm_td(hold.vm));
+		for (int i = 0; i < 500; i++)
+			sync_relax();
+		hold.entered = sync_load(&hold.enters) != hold.enters_before;
+		hold.vm = NULL;
+	}
+	return seamcall(lp, r);
+}
+
+struct waiter {
+	struct sync_thread thread;
+	struct vm *vm;
+	const struct op *ops;
+	struct program program;
+	u64 results[4];
+	int ret;
+};
+
+static void waiter_main(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->ret = program_run(w->vm, 1, w->ops, &w->program, w->results);
+}
+
+/* Row 25: while entries are held off no vCPU enters; afterwards the one that was kicked does. */
+static void test_hold_off(void **state)
+{
+	u64 inside = 0, done = 0;
+	const struct op waits[] = {{.kind = OP_SIGNAL, .flag = &inside, .value = 1},
+				   {.kind = OP_WAIT, .flag = &done, .value = 1},
+				   STOP};
+	const struct op discards[] = {{.kind = OP_WAIT, .flag = &inside, .value = 1},
+				      ACCEPT_AT(4K, 4 * MB),
+				      DISCARD_AT(4 * MB, 2 * MB),
+				      {.kind = OP_SIGNAL, .flag = &done, .value = 1},
+				      STOP};
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = rig_vm();
+	u64 results[NR(discards)];
+	struct waiter w = {.ops = waits};
+	struct program p;
+	struct rig r = {0};
+
+	(void)state;
+	mc.seamcall = watch_enters;
+	vc.nr_vcpus = 2;
+	memset(&hold, 0, sizeof(hold));
+	rig_up(&r, &mc, &vc);
+	hold.vm = r.vm;
+	w.vm = r.vm;
+	assert_int_equal(sync_thread_create(&w.thread, waiter_main, &w), 0);
+	assert_int_equal(program_run(r.vm, 0, discards, &p, results), 0);
+	sync_thread_join(&w.thread);
+	assert_int_equal(w.ret, 0);
+	assert_int_equal(results[2], 0);
+	assert_int_equal(hold.blocks, 2);
+	assert_true(hold.held_off);
+	assert_false(hold.entered);
+	/* It was thrown out, and came back. */
+	assert_true(w.program.entries >= 2);
+	rig_down(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_busy_at_every_call),
+		cmocka_unit_test(test_error_at_every_call),
+		cmocka_unit_test(test_busy_twice_stops),
+		cmocka_unit_test(test_busy_aug_is_retried),
+		cmocka_unit_test(test_busy_enter_keeps_answer),
+		cmocka_unit_test(test_hold_off),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
