@@ -7,8 +7,14 @@
  *  1. Each vCPU writes its own slot (one u64) of a page and finds exactly its last value there.
  *     Another's slot holds a value that one has written or may be writing, never one older than
  *     what was complete when the read began.
- *  2. The guest keeps a bitmap of unaccepted memory in units of the accept level; a vCPU that needs
+ *  2. The guest keeps a map of unaccepted memory in units of the accept level; a vCPU that needs
  *     a unit that another is accepting waits for it, and can be kicked meanwhile.
+ *  3. A discard happens between two events of the whole trace: every vCPU waits for it inside the
+ *     guest, so one that nobody makes leave keeps its translations. Afterwards the range reads as
+ *     zero until it is written again, and no value from before is ever right there. Of several
+ *     discards at one event, all memory is given back before any is accepted again, so that it
+ *     comes back from other frames. A read of such memory through a stale translation is an error
+ *     even if the bytes are right.
  */
 #ifndef GUEST_REPLAY_H
 #define GUEST_REPLAY_H
@@ -46,8 +52,8 @@ struct trace {
 enum accept_mode { ACCEPT_LAZY, ACCEPT_EAGER, ACCEPT_TOUCH };
 
 struct replay_discard {
-	gpa_t gpa;
-	u64 size;
+	gpa_t gpa; /* multiple of 4K */
+	u64 size;  /* multiple of 4K, not 0 */
 	u64 event; /* before this event of the trace (1 is the first) */
 };
 
@@ -64,18 +70,30 @@ struct replay_config {
 };
 
 struct replay_stats {
-	u64 accesses, checks, errors;
+	u64 accesses; /* events performed */
+	u64 checks; /* reads compared that follow a write in the trace; every other read is compared too */
+	u64 errors; /* accesses that found something wrong, machine checks included; refused ACCEPTs */
+	u64 discards,
+		discards_refused; /* hypercalls that the host carried out, or answered by an error */
 	u64 accepts_4k, accepts_2m, size_mismatches;
 	u64 accept_ns; /* time inside ACCEPT TDCALLs that completed, zeroing included */
 };
 
 struct replay;
 
+/**
+ * replay_create - make the guest of @cfg, which and whose trace and report outlive it
+ *
+ * Every vCPU below cfg->nr_vcpus has to be run. One with no events stops at once (after its share of
+ * the accepting, if that is eager) and takes no part in discards.
+ * Return: 0; -EINVAL for a configuration that the trace doesn't fit into; -ENOMEM.
+ */
 int replay_create(const struct replay_config *cfg, struct replay **out);
 void replay_destroy(struct replay *r);
 /** replay_guest - the guest to run on vCPU @i: hand it to vcpu_run() with replay_guest_ops */
 void *replay_guest(struct replay *r, u32 i);
 extern const struct guest_ops replay_guest_ops;
+/** replay_stats - sums over all vCPUs; any thread */
 struct replay_stats replay_stats(const struct replay *r);
 /** replay_events_done - events performed so far, for progress; any thread */
 u64 replay_events_done(const struct replay *r);

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guest/replay, inside: what its files share. A vCPU is a state machine that leaves run() whenever an
+ * access, a poll or a TDCALL says so, and goes on with the same step at the next run(): functions
+ * that may leave return false to ask for it, and are called again.
+ */
+#ifndef GUEST_REPLAY_IMPL_H
+#define GUEST_REPLAY_IMPL_H
+
+#include "base/sync.h"
+#include "guest/replay.h"
+#include "septum/abi.h"
+
+#define REPLAY_MAX_VCPUS 512 /* a page has room for that many slots */
+#define REPLAY_MAX_REPORTS 8
+#define REPLAY_MAX_VES 8 /* at one access: memory that stays pending can't be used */
+#define NO_UNIT UINT64_MAX
+#define NO_EVENT UINT64_MAX
+
+/* ---- expectation words ------------------------------------------------------------------------
+ * What a vCPU has in its slot of a page: bit 0 a write is in flight, 32:1 writes since the last
+ * discard, 63:33 discards. Written by the vCPU alone, except while all meet for a discard.
+ *
+ * Pairs: (a) the writer's release of the completed count, after the bytes, with the reader's acquire
+ * before it reads them: the bytes are at least as new as that count. (b) the writer's sync_xchg() of
+ * the in-flight word, before the bytes, with the reader's sync_fetch_add(0) after them: the bytes are
+ * no newer than that word says.
+ */
+#define WORD_IN_FLIGHT 1ULL
+#define WORD_ONE_WRITE 2ULL
+#define WORD_GENERATION_SHIFT 33
+
+/* Nothing written since the last discard: the slot reads as zero. */
+static inline bool word_is_blank(u64 word)
+{
+	return !(word & GENMASK_ULL(WORD_GENERATION_SHIFT - 1, 1));
+}
+
+/* State of a unit of memory that is accepted as one; replay->unit. */
+enum unit_state { UNIT_UNACCEPTED, UNIT_ACCEPTING, UNIT_ACCEPTED };
+
+/* An accept that a vCPU is in the middle of. */
+struct accept_work {
+	gfn_t gfn, end;	 /* what is left; gfn == end: nothing */
+	gfn_t small_end; /* below this 4K at a time, after a size mismatch */
+	u64 unit;	 /* to mark ACCEPTED at the end; NO_UNIT: none */
+};
+
+struct planned_discard {
+	gfn_t start, end;
+	u64 event;
+	bool refused;
+};
+
+/* Discards [first, end) that happen at one event. */
+struct meeting {
+	u64 event;
+	u32 first, end;
+	u32 owner; /* the vCPU that carries them out */
+};
+
+/* The owner's progress: over the discards of its meeting, twice. */
+enum meeting_phase { MEETING_ARRIVE, MEETING_GIVE_BACK, MEETING_TAKE_BACK };
+
+struct replay_vcpu {
+	_Alignas(64) struct replay *replay; /* neighbours share no line */
+	u32 index;
+	u64 salt; /* of its values */
+	const struct trace_access *events;
+	u64 nr_events;
+	u64 done;    /* events performed; written by this vCPU, read by anybody */
+	u64 *words;  /* per gfn; NULL for a vCPU without events */
+	u64 meet_at; /* number of the event before which the next meeting is, or NO_EVENT */
+
+	struct accept_work accept;
+	bool has_ve; /* a #VE asks for unit ve_unit */
+	u64 ve_unit;
+	u64 ve_event;		   /* where the last one came, as done was then, ... */
+	u32 ve_count;		   /* ... and how many have come there */
+	u64 eager_unit, eager_end; /* what is left of its share */
+	bool eager_counted;
+
+	u32 met;	/* meetings that are behind */
+	bool announced; /* it has arrived at the next one */
+	enum meeting_phase phase;
+	u32 discard;	      /* that it is at in this phase, ... */
+	bool begun;	      /* ... and whether it has asked for what the phase does */
+	struct tdx_regs call; /* the hypercall that it is in; the host answers into it */
+
+	struct replay_stats stats;
+	u64 before[REPLAY_MAX_VCPUS], found[REPLAY_MAX_VCPUS]; /* of the page that it reads now */
+};
+
+struct replay {
+	struct replay_config cfg;
+	struct planned_discard *discards; /* in the order of their events */
+	struct meeting *meetings;
+	u32 nr_meetings;
+	u64 nr_words;	/* gfns that the trace can name */
+	u64 nr_pages;	/* of memory */
+	u32 nr_slots;	/* vCPUs of the trace */
+	u32 nr_players; /* those of them with events: they meet */
+
+	u8 *unit; /* enum unit_state, lazily mapped; atomic */
+	u64 nr_units;
+	u32 unit_shift; /* gfn to unit */
+
+	u32 eager_done;	   /* vCPUs that are through with their share; atomic */
+	u64 arrived;	   /* arrivals at all meetings so far; atomic */
+	u32 meetings_done; /* atomic */
+	u32 reports;	   /* atomic */
+	struct replay_vcpu *vcpu;
+};
+
+/* Counters that others may read at any time. */
+static inline void count(u64 *counter)
+{
+	sync_store(counter, sync_load(counter) + 1);
+}
+
+static inline gfn_t unit_start(const struct replay *r, u64 unit)
+{
+	return unit << r->unit_shift;
+}
+
+/* replay_check.c: what pages hold. */
+u64 replay_salt(u64 seed, u32 vcpu);
+bool replay_write(struct lp *lp, struct replay_vcpu *v, const struct trace_access *a);
+bool replay_read(struct lp *lp, struct replay_vcpu *v, const struct trace_access *a);
+/* One line about something wrong, if this is one of the first few. */
+void replay_report(struct replay *r, const char *fmt, ...) __printf(2, 3);
+
+/* replay_accept.c */
+bool replay_accept_unit(struct lp *lp, struct replay_vcpu *v, u64 unit);
+/* Goes on with v->accept until nothing is left. */
+bool replay_accept_work(struct lp *lp, struct replay_vcpu *v);
+/* If a #VE is delivered now, asks what it is about; replay_accept_ve() then acts on it. */
+bool replay_take_ve(struct lp *lp, struct replay_vcpu *v);
+bool replay_accept_ve(struct lp *lp, struct replay_vcpu *v);
+bool replay_accept_eagerly(struct lp *lp, struct replay_vcpu *v);
+
+/* replay_discard.c */
+int replay_discards_init(struct replay *r);
+/* Takes part in every meeting that is due before event @number or earlier. */
+bool replay_meet(struct lp *lp, struct replay_vcpu *v, u64 number);
+
+/* replay.c */
+/* One turn of a wait inside the guest. */
+bool replay_wait(struct lp *lp);
+/* TDG.VP.VMCALL with function @number: fills v->call. False as long as there is no answer. */
+bool replay_hypercall(struct lp *lp, struct replay_vcpu *v, u64 number, u64 arg0, u64 arg1);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/* The replay guest inside a real TD: module, MMU, memory file, vCPU threads, discards, teardown. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "guest/replay.h"
+#include "vm/vm.h"
+
+#define NR_VCPUS 2
+#define GFNS (10 * 512 + 37)
+#define EVENTS 8000
+
+/* ---- a trace in which both vCPUs keep coming back to a few pages, and go everywhere else once */
+static struct trace_access accesses[NR_VCPUS][EVENTS];
+static struct trace_access *events[NR_VCPUS] = {accesses[0], accesses[1]};
+static u64 nr_vcpu_events[NR_VCPUS];
+static struct trace trace = {
+	.nr_vcpus = NR_VCPUS, .events = events, .nr_vcpu_events = nr_vcpu_events};
+
+static int make_trace(void **state)
+{
+	static bool touched[GFNS], written[GFNS];
+	struct rng rng;
+
+	(void)state;
+	sync_thread_enter();
+	rng_init(&rng, 5);
+	for (u32 i = 1; i <= EVENTS; i++) {
+		u32 v = (u32)rng_below(&rng, NR_VCPUS);
+		gfn_t gfn = rng_below(&rng, 3) ? rng_below(&rng, 10) * 512 + rng_below(&rng, 4)
+					       : rng_below(&rng, GFNS);
+		bool write = rng_below(&rng, 2);
+
+		accesses[v][nr_vcpu_events[v]++] =
+			(struct trace_access){.number = i,
+					      .gfn_low = (u32)gfn,
+					      .write = write,
+					      .follows_write = !write && written[gfn]};
+		trace.reads_after_write += !write && written[gfn];
+		trace.pages_touched += !touched[gfn];
+		touched[gfn] = true;
+		written[gfn] |= write;
+		trace.max_gfn = max_u64(trace.max_gfn, gfn);
+	}
+	trace.nr_events = EVENTS;
+	return 0;
+}
+
+/* ---- one run ---------------------------------------------------------------------------------*/
+struct outcome {
+	struct replay_stats replay;
+	struct vm_stats vm;
+	u64 pages_4k, pages_2m; /* at the end, before teardown */
+	u64 aug_ok;
+};
+
+struct vcpu_thread {
+	struct sync_thread thread;
+	struct lp *lp;
+	struct vcpu *vcpu;
+	void *guest;
+	int result;
+};
+
+static void vcpu_main(void *arg)
+{
+	struct vcpu_thread *t = arg;
+
+	lp_set_current(t->lp);
+	t->result = vcpu_run(t->vcpu, &replay_guest_ops, t->guest);
+}
+
+static void run_vcpus(struct machine *m, struct vm *vm, struct replay *replay)
+{
+	struct vcpu_thread t[NR_VCPUS];
+
+	for (u32 i = 0; i < NR_VCPUS; i++) {
+		t[i] = (struct vcpu_thread){
+			.lp = m->lps[i], .vcpu = vm_vcpu(vm, i), .guest = replay_guest(replay, i)};
+		assert_int_equal(sync_thread_create(&t[i].thread, vcpu_main, &t[i]), 0);
+	}
+	for (u32 i = 0; i < NR_VCPUS; i++) {
+		sync_thread_join(&t[i].thread);
+		assert_int_equal(t[i].result, 0);
+	}
+}
+
+static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 planted_bugs)
+{
+	const struct machine_config mc = {.memory_bytes = 256ULL << 20,
+					  .lps = NR_VCPUS,
+					  .profile = seam_profile_at(0),
+					  .dynamic_pamt = true,
+					  .planted_bugs = planted_bugs};
+	const struct vm_config vc = {.memory_bytes = fn_to_addr(GFNS),
+				     .nr_vcpus = NR_VCPUS,
+				     .backing = GMEM_THP,
+				     .max_level = pages,
+				     .gpaw = 48,
+				     .sept_ve_disable = cfg.accept != ACCEPT_TOUCH};
+	struct outcome o = {0};
+	struct replay *replay;
+	struct machine m;
+	struct vm *vm;
+	u64 frames;
+
+	cfg.trace = &trace;
+	cfg.memory_bytes = vc.memory_bytes;
+	cfg.nr_vcpus = NR_VCPUS;
+	assert_int_equal(machine_create(&mc, &m), 0);
+	frames = host_frames_used(m.host);
+	assert_int_equal(vm_create(&m, &vc, &vm), 0);
+	assert_int_equal(replay_create(&cfg, &replay), 0);
+	run_vcpus(&m, vm, replay);
+	assert_null(vm_why_dead(vm));
+	o.replay = replay_stats(replay);
+	o.vm = vm_stats(vm);
+	o.pages_4k = mmu_stats(vm_mmu(vm))->pages[PG_LEVEL_4K];
+	o.pages_2m = mmu_stats(vm_mmu(vm))->pages[PG_LEVEL_2M];
+	o.aug_ok = tdx_leaf_stats(m.tdx, TDH_MEM_PAGE_AUG).ok;
+	replay_destroy(replay);
+	vm_destroy(vm);
+	assert_int_equal(host_frames_used(m.host), frames);
+	assert_int_equal(seam_pamt_in_use(m.seam), 0);
+	machine_destroy(&m);
+	return o;
+}
+
+static void expect_clean(const struct outcome *o)
+{
+	assert_int_equal(o->replay.errors, 0);
+	assert_int_equal(o->replay.accesses, EVENTS);
+	assert_int_equal(o->replay.checks, trace.reads_after_write);
+}
+
+/* ---- tests -----------------------------------------------------------------------------------*/
+
+/* At 2M: one AUG, one exit and one accept for each whole block, and 37 of each for the tail. */
+static void test_2m(void **state)
+{
+	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_2M, 0);
+
+	(void)state;
+	expect_clean(&o);
+	assert_int_equal(o.pages_2m, 10);
+	assert_int_equal(o.pages_4k, 37);
+	assert_int_equal(o.aug_ok, 47);
+	assert_int_equal(o.replay.accepts_2m, 10);
+	assert_int_equal(o.replay.accepts_4k, 37);
+	assert_int_equal(o.replay.size_mismatches, 0);
+	assert_int_equal(o.vm.exits_accept_violation, 47);
+}
+
+/* At 4K: one AUG and one accept for each page that is touched, and for no other. */
+static void test_4k(void **state)
+{
+	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_4K}, PG_LEVEL_4K, 0);
+
+	(void)state;
+	expect_clean(&o);
+	assert_int_equal(o.aug_ok, trace.pages_touched);
+	assert_int_equal(o.replay.accepts_4k, trace.pages_touched);
+	assert_int_equal(o.pages_4k, trace.pages_touched);
+	assert_int_equal(o.pages_2m, 0);
+}
+
+/* Asking for 2M where the host maps 4K: one mismatch for each block, and every page accepted. */
+static void test_4k_accepted_at_2m(void **state)
+{
+	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_4K, 0);
+
+	(void)state;
+	expect_clean(&o);
+	assert_int_equal(o.replay.size_mismatches, 10);
+	assert_int_equal(o.replay.accepts_4k, GFNS);
+	assert_int_equal(o.aug_ok, GFNS);
+}
+
+/* All at start, and at the first #VE: the same memory, the same values. */
+static void test_eager_and_touch(void **state)
+{
+	(void)state;
+	for (enum accept_mode mode = ACCEPT_EAGER; mode <= ACCEPT_TOUCH; mode++) {
+		struct outcome o =
+			run((struct replay_config){.accept = mode, .accept_level = PG_LEVEL_2M},
+			    PG_LEVEL_2M, 0);
+
+		expect_clean(&o);
+		assert_int_equal(o.replay.accepts_2m, 10);
+		assert_int_equal(o.pages_2m, 10);
+	}
+}
+
+static const struct replay_discard discards[] = {
+	{.gpa = 4 * SIZE_2M, .size = 2 * SIZE_2M, .event = EVENTS / 2},
+	{.gpa = 0, .size = SIZE_2M, .event = EVENTS / 2},
+	{.gpa = 0, .size = GFNS * PAGE_SIZE, .event = EVENTS / 4},
+	{.gpa = 9 * SIZE_2M, .size = SIZE_2M, .event = EVENTS},
+};
+
+/* Memory that was given back reads as zero until it is written again, at either size. */
+static void test_discards(void **state)
+{
+	(void)state;
+	for (enum pg_level pages = PG_LEVEL_4K; pages <= PG_LEVEL_2M; pages++) {
+		struct outcome o = run((struct replay_config){.accept_level = pages,
+							      .discards = discards,
+							      .nr_discards = ARRAY_SIZE(discards)},
+				       pages, 0);
+
+		expect_clean(&o);
+		assert_int_equal(o.replay.discards, ARRAY_SIZE(discards));
+		assert_int_equal(o.replay.discards_refused, 0);
+	}
+}
+
+#ifdef SEPTUM_CHECK
+/* Each bug that is planted below the guest shows in what the guest reads. */
+static void test_planted_bugs(void **state)
+{
+	static const enum planted_bug bugs[] = {BUG_SKIP_KICK, BUG_SKIP_TRACK, BUG_STALE_TLB};
+	/* Many at once and out of order, so that frames change places. */
+	struct replay_discard d[10];
+
+	(void)state;
+	for (u32 i = 0; i < 10; i++)
+		d[i] = (struct replay_discard){
+			.gpa = i * 7 % 10 * SIZE_2M, .size = SIZE_2M, .event = EVENTS / 2};
+	for (u32 i = 0; i < ARRAY_SIZE(bugs); i++) {
+		struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M,
+							      .discards = d,
+							      .nr_discards = 10},
+				       PG_LEVEL_2M, BIT_ULL(bugs[i]));
+
+		print_message("%s: %llu errors\n", bug_name(bugs[i]),
+			      (unsigned long long)o.replay.errors);
+		assert_int_not_equal(o.replay.errors, 0);
+	}
+}
+#endif
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_2m),
+		cmocka_unit_test(test_4k),
+		cmocka_unit_test(test_4k_accepted_at_2m),
+		cmocka_unit_test(test_eager_and_touch),
+		cmocka_unit_test(test_discards),
+#ifdef SEPTUM_CHECK
+		cmocka_unit_test(test_planted_bugs),
+#endif
+	};
+
+	return cmocka_run_group_tests(tests, make_trace, NULL);
+}
