@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A bug in the removal path shows only when something is removed, and a replay removes nothing by
+ * itself. So a run with such a bug, and no --discard of its own, discards blocks where a stale
+ * translation would be used: those that vCPUs touch shortly before and again shortly after, while
+ * their TLBs still hold them.
+ */
+#include <stdlib.h>
+
+#include "cli/run.h"
+
+#define MEETINGS 4
+#define MEETING_BLOCKS (RUN_MAX_DISCARDS / MEETINGS)
+/* Events on either side: about what a TLB remembers. */
+#define WINDOW 16384
+
+struct block_use {
+	u64 block; /* 2M block number */
+	u64 before, after;
+	u64 score;
+};
+
+static int by_score(const void *a, const void *b)
+{
+	const struct block_use *x = a, *y = b;
+
+	return x->score < y->score ? 1 : x->score > y->score ? -1 : x->block < y->block ? -1 : 1;
+}
+
+/* Adds up vCPU @v's use of each block on either side of @event; what the weaker side has counts. */
+static void score_vcpu(const struct trace *trace, u32 v, u64 event, struct block_use *use,
+		       u64 blocks)
+{
+	for (u64 b = 0; b < blocks; b++)
+		use[b].before = use[b].after = 0;
+	for (u64 i = 0; i < trace->nr_vcpu_events[v]; i++) {
+		const struct trace_access *a = &trace->events[v][i];
+		struct block_use *u = &use[trace_access_gfn(a) >> 9];
+
+		if (a->number < event)
+			u->before += a->number + WINDOW >= event;
+		else
+			u->after += a->number < event + WINDOW;
+	}
+	for (u64 b = 0; b < blocks; b++)
+		use[b].score += min_u64(use[b].before, use[b].after);
+}
+
+/* The blocks that score best around @event are given back before it. */
+static void plan_meeting(struct run_config *cfg, const struct trace *trace, u64 event,
+			 struct block_use *use, u64 blocks)
+{
+	for (u64 b = 0; b <= blocks; b++)
+		use[b] = (struct block_use){.block = b};
+	for (u32 v = 0; v < trace->nr_vcpus; v++)
+		score_vcpu(trace, v, event, use, blocks + 1);
+	/* The last block may be cut short by the end of memory. */
+	qsort(use, blocks, sizeof(*use), by_score);
+	for (u64 b = 0; b < min_u64(blocks, MEETING_BLOCKS) && use[b].score; b++)
+		cfg->discards[cfg->nr_discards++] = (struct replay_discard){
+			.gpa = use[b].block << 21, .size = SIZE_2M, .event = event};
+}
+
+void run_plan_for_bugs(struct run_config *cfg, const struct trace *trace)
+{
+	const u64 removal_bugs =
+		BIT_ULL(BUG_SKIP_KICK) | BIT_ULL(BUG_SKIP_TRACK) | BIT_ULL(BUG_STALE_TLB);
+	u64 blocks = (trace->max_gfn + 1) >> 9;
+	struct block_use *use;
+
+	if (!(cfg->planted_bugs & removal_bugs) || cfg->nr_discards)
+		return;
+	use = calloc(blocks + 1, sizeof(*use));
+	if (!use)
+		return;
+	for (u64 m = 1; m <= MEETINGS; m++)
+		plan_meeting(cfg, trace, trace->nr_events * m / (MEETINGS + 1) + 1, use, blocks);
+	free(use);
+}

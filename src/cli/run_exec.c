@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* One replay, from an empty host to an empty host, and what it found. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/run.h"
+
+/* One thread a vCPU, and what it came to. */
+struct vcpu_thread {
+	struct sync_thread thread;
+	struct machine *machine;
+	struct vm *vm;
+	struct replay *replay;
+	u32 index;
+	int result;
+	u32 *running; /* of all; the last one to stop ends the progress line */
+};
+
+static void vcpu_main(void *arg)
+{
+	struct vcpu_thread *t = arg;
+
+	lp_set_current(t->machine->lps[t->index]);
+	t->result = vcpu_run(vm_vcpu(t->vm, t->index), &replay_guest_ops,
+			     replay_guest(t->replay, t->index));
+	/* A vCPU that can't go on must not leave others waiting for it in the guest. */
+	if (t->result && !vm_why_dead(t->vm))
+		vm_bugged(t->vm,
+			  "a vCPU stopped on a fault that memory and attributes don't allow");
+	sync_fetch_sub(t->running, 1);
+}
+
+/* Ticks until the vCPUs have stopped; only where a person watches. */
+static void show_progress(const struct replay *replay, u64 nr_events, const u32 *running)
+{
+	const struct timespec tick = {.tv_nsec = 100 * 1000 * 1000};
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	while (sync_load(running)) {
+		u64 done = replay_events_done(replay);
+
+		fprintf(stderr, "\rreplay: %3u%%",
+			nr_events ? (unsigned int)(100 * done / nr_events) : 100);
+		nanosleep(&tick, NULL);
+	}
+	fputs("\r            \r", stderr);
+}
+
+static int run_vcpus(struct machine *m, struct vm *vm, struct replay *replay, u32 nr_vcpus,
+		     u64 nr_events)
+{
+	struct vcpu_thread *threads = calloc(nr_vcpus, sizeof(*threads));
+	u32 running = nr_vcpus, started;
+	int err = 0;
+
+	if (!threads)
+		return -ENOMEM;
+	for (started = 0; started < nr_vcpus; started++) {
+		struct vcpu_thread *t = &threads[started];
+
+		*t = (struct vcpu_thread){.machine = m,
+					  .vm = vm,
+					  .replay = replay,
+					  .index = started,
+					  .running = &running};
+		err = sync_thread_create(&t->thread, vcpu_main, t);
+		if (err) {
+			vm_bugged(vm, "a vCPU thread can't be made");
+			sync_fetch_sub(&running, nr_vcpus - started);
+			break;
+		}
+	}
+	show_progress(replay, nr_events, &running);
+	for (u32 i = 0; i < started; i++)
+		sync_thread_join(&threads[i].thread);
+	free(threads);
+	return err;
+}
+
+static void count_leaves(const struct machine *m, struct run_result *res)
+{
+	for (unsigned int leaf = 0; leaf < 256 && res->nr_leaves < RUN_MAX_LEAVES; leaf++) {
+		struct tdx_leaf_stats s;
+
+		if (!tdh_leaf_name(leaf))
+			continue;
+		s = tdx_leaf_stats(m->tdx, leaf);
+		if (!s.calls)
+			continue;
+		res->leaves[res->nr_leaves++] =
+			(struct run_leaf){.name = tdh_leaf_name(leaf), .stats = s};
+	}
+}
+
+/* What stands at the end of the guest's run, while everything is still mapped. */
+static void look_at_guest(const struct machine *m, struct vm *vm, const struct replay *replay,
+			  struct run_result *res)
+{
+	u64 zeroing = sync_load(&m->host->zeroing_ns);
+
+	res->replay = replay_stats(replay);
+	res->vm = vm_stats(vm);
+	res->mmu = *mmu_stats(vm_mmu(vm));
+	for (enum pg_level l = PG_LEVEL_4K; l <= PG_LEVEL_MAX_LEAF; l++)
+		res->private_bytes += res->mmu.pages[l] * level_size(l);
+	/* The root of the S-EPT is a TDCX page. */
+	res->sept_table_pages = res->mmu.external_tables;
+	res->pamt_static_bytes = tdx_pamt_static_bytes(m->tdx);
+	res->dpamt_pages = tdx_dpamt_pages(m->tdx);
+	res->zeroing_ns = zeroing;
+	res->first_touch_ns = sync_load(&m->host->first_touch_ns);
+	res->mmu_and_module_ns = res->vm.outside_ns + res->replay.accept_ns;
+	res->mmu_and_module_ns -= min_u64(zeroing, res->mmu_and_module_ns);
+	if (vm_why_dead(vm))
+		snprintf(res->dead, sizeof(res->dead), "%s", vm_why_dead(vm));
+}
+
+static int replay_on(const struct run_config *cfg, const struct trace *trace, struct machine *m,
+		     struct vm *vm, struct run_result *res)
+{
+	struct replay_config rc = {
+		.trace = trace,
+		.memory_bytes = cfg->memory_bytes,
+		.nr_vcpus = cfg->nr_vcpus,
+		.accept = cfg->accept,
+		.accept_level = cfg->accept_level,
+		.seed = cfg->seed,
+		.discards = cfg->discards,
+		.nr_discards = cfg->nr_discards,
+		.report = stderr,
+	};
+	struct replay *replay;
+	u64 start;
+	int err = replay_create(&rc, &replay);
+
+	if (err)
+		return err;
+	start = host_now_ns();
+	err = run_vcpus(m, vm, replay, cfg->nr_vcpus, trace->nr_events);
+	res->wall_ns = host_now_ns() - start;
+	if (!err)
+		look_at_guest(m, vm, replay, res);
+	replay_destroy(replay);
+	return err;
+}
+
+/* Memory for the guest, and for its tables and pairs should all of it be mapped at 4K. */
+static u64 machine_bytes(u64 guest_bytes)
+{
+	return guest_bytes + guest_bytes / 64 + 64 * 1024 * 1024;
+}
+
+int run_execute(const struct run_config *cfg, const struct trace *trace, struct run_result *res)
+{
+	struct machine_config mc = {
+		.memory_bytes = machine_bytes(cfg->memory_bytes),
+		.lps = cfg->nr_vcpus,
+		.profile = cfg->profile,
+		.dynamic_pamt = cfg->dynamic_pamt,
+		.planted_bugs = cfg->planted_bugs,
+	};
+	struct vm_config vc = {
+		.memory_bytes = cfg->memory_bytes,
+		.nr_vcpus = cfg->nr_vcpus,
+		.backing = cfg->backing,
+		.max_level = cfg->pages,
+		.gpaw = 48,
+		/* A guest that touches before it accepts needs the #VE; Linux's wants none. */
+		.sept_ve_disable = cfg->accept != ACCEPT_TOUCH,
+	};
+	struct machine m;
+	struct vm *vm;
+	u64 frames;
+	int err;
+
+	memset(res, 0, sizeof(*res));
+	err = machine_create(&mc, &m);
+	if (err == -ENOMEM)
+		return cli_error(
+			EXIT_CANT_RUN,
+			"run: no room for %" PRIu64 " MiB of address space, the host's memory: "
+			"raise 'ulimit -v' or allow overcommit, or choose a smaller --memory",
+			mc.memory_bytes >> 20);
+	if (err)
+		return cli_error(EXIT_WRONG, "run: the machine doesn't come up: %s",
+				 strerror(-err));
+	frames = host_frames_used(m.host);
+	err = vm_create(&m, &vc, &vm);
+	if (!err) {
+		err = replay_on(cfg, trace, &m, vm, res);
+		vm_destroy(vm);
+	}
+	count_leaves(&m, res);
+	res->frames_leaked = host_frames_used(m.host) - frames;
+	res->pamt_leaked = seam_pamt_in_use(m.seam);
+	machine_destroy(&m);
+	if (err == -ENOMEM)
+		return cli_error(EXIT_CANT_RUN, "run: out of memory");
+	if (err)
+		return cli_error(EXIT_WRONG, "run: the TD doesn't come up: %s", strerror(-err));
+	return 0;
+}
+
+bool run_is_good(const struct run_result *res)
+{
+	return !res->replay.errors && !res->replay.discards_refused && !res->dead[0] &&
+	       !res->frames_leaked && !res->pamt_leaked;
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/* Options of `septum run`: words to a struct run_config, and what is wrong with them. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/run.h"
+
+struct word_value {
+	const char *word;
+	int value;
+};
+
+static const struct word_value page_words[] = {{"2m", PG_LEVEL_2M}, {"4k", PG_LEVEL_4K}, {NULL, 0}};
+static const struct word_value accept_words[] = {
+	{"lazy", ACCEPT_LAZY}, {"eager", ACCEPT_EAGER}, {"touch", ACCEPT_TOUCH}, {NULL, 0}};
+static const struct word_value backing_words[] = {{"thp", GMEM_THP}, {"4k", GMEM_4K}, {NULL, 0}};
+static const struct word_value switch_words[] = {{"on", true}, {"off", false}, {NULL, 0}};
+
+static const char *word_of(const struct word_value *words, int value)
+{
+	for (; words->word; words++)
+		if (words->value == value)
+			return words->word;
+	return "?";
+}
+
+const char *run_page_word(enum pg_level level)
+{
+	return word_of(page_words, (int)level);
+}
+
+const char *run_accept_word(enum accept_mode mode)
+{
+	return word_of(accept_words, (int)mode);
+}
+
+const char *run_backing_word(enum gmem_backing backing)
+{
+	return word_of(backing_words, (int)backing);
+}
+
+/* Complains of @value and lists the words that would do. */
+static int bad_word(const char *option, const char *value, const struct word_value *words)
+{
+	char list[128];
+	size_t used = 0;
+
+	list[0] = '\0';
+	for (const struct word_value *w = words; w->word; w++)
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+					 w == words ? "" : (w[1].word ? ", " : " or "), w->word);
+	return cli_error(EXIT_BAD_USE, "run: %s '%s': expected %s", option, value, list);
+}
+
+static int parse_word(const char *option, const char *value, const struct word_value *words,
+		      int *out)
+{
+	for (const struct word_value *w = words; w->word; w++)
+		if (!strcmp(w->word, value)) {
+			*out = w->value;
+			return 0;
+		}
+	return bad_word(option, value, words);
+}
+
+static int parse_pages(const char *option, const char *value, enum pg_level *level)
+{
+	int v, status;
+
+	if (!strcmp(value, "1g"))
+		return cli_error(EXIT_BAD_USE,
+				 "run: %s '1g': 1G mappings come later: expected 2m or 4k", option);
+	status = parse_word(option, value, page_words, &v);
+	if (!status)
+		*level = (enum pg_level)v;
+	return status;
+}
+
+static int parse_memory(const char *value, struct run_config *cfg)
+{
+	if (cli_parse_size(value, &cfg->memory_bytes) || !cfg->memory_bytes)
+		return cli_error(EXIT_BAD_USE, "run: --memory '%s': expected a size such as 2G",
+				 value);
+	if (!IS_ALIGNED(cfg->memory_bytes, SIZE_4K))
+		return cli_error(EXIT_BAD_USE, "run: --memory '%s': expected a multiple of 4K",
+				 value);
+	if (cfg->memory_bytes > 16 * 1024 * SIZE_1G)
+		return cli_error(EXIT_BAD_USE, "run: --memory '%s': expected at most 16T", value);
+	return 0;
+}
+
+static int parse_vcpus(const char *value, struct run_config *cfg)
+{
+	u64 n;
+
+	if (cli_parse_u64(value, &n) || n < 1 || n > 512)
+		return cli_error(EXIT_BAD_USE, "run: --vcpus '%s': expected a number from 1 to 512",
+				 value);
+	cfg->nr_vcpus = (u32)n;
+	return 0;
+}
+
+static int parse_module(const char *value, struct run_config *cfg)
+{
+	char list[128];
+	size_t used = 0;
+
+	cfg->profile = seam_profile_by_name(value);
+	if (cfg->profile)
+		return 0;
+	list[0] = '\0';
+	for (unsigned int i = 0; seam_profile_at(i); i++)
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
+					 seam_profile_at(i)->name);
+	return cli_error(EXIT_BAD_USE, "run: --module '%s': expected one of %s", value, list);
+}
+
+/* GPA:SIZE@EVENT */
+static int parse_discard(const char *value, struct run_config *cfg)
+{
+	struct replay_discard *d = &cfg->discards[cfg->nr_discards];
+	char gpa[32], size[32], event[32];
+
+	if (cfg->nr_discards == RUN_MAX_DISCARDS)
+		return cli_error(EXIT_BAD_USE, "run: --discard: expected at most %d of them",
+				 RUN_MAX_DISCARDS);
+	if (sscanf(value, "%31[^:]:%31[^@]@%31s", gpa, size, event) != 3 ||
+	    cli_parse_u64(gpa, &d->gpa) || cli_parse_size(size, &d->size) ||
+	    cli_parse_u64(event, &d->event))
+		return cli_error(
+			EXIT_BAD_USE,
+			"run: --discard '%s': expected GPA:SIZE@EVENT, as 0x200000:2M@1000", value);
+	if (!d->size || !IS_ALIGNED(d->gpa, SIZE_2M) || !IS_ALIGNED(d->size, SIZE_2M))
+		return cli_error(
+			EXIT_BAD_USE,
+			"run: --discard '%s': expected whole 2M blocks (splitting comes later)",
+			value);
+	if (!d->event)
+		return cli_error(EXIT_BAD_USE, "run: --discard '%s': events are counted from 1",
+				 value);
+	cfg->nr_discards++;
+	return 0;
+}
+
+static int parse_bug(const char *value, struct run_config *cfg)
+{
+#ifdef SEPTUM_CHECK
+	const char *words[BUG_COUNT + 1] = {NULL};
+	const char *near;
+	int bug = bug_by_name(value);
+
+	if (bug >= 0) {
+		cfg->planted_bugs |= BIT_ULL(bug);
+		return 0;
+	}
+	for (int i = 0; i < BUG_COUNT; i++)
+		words[i] = bug_name((enum planted_bug)i);
+	near = cli_nearest(value, words);
+	return cli_error(EXIT_BAD_USE, "run: --bug '%s': unknown%s%s", value,
+			 near ? ": did you mean " : ": expected one of those that --help lists",
+			 near ? near : "");
+#else
+	(void)cfg;
+	return cli_error(EXIT_BAD_USE,
+			 "run: --bug '%s': bugs are planted in the checking build only "
+			 "(./dev build check, then build-check/septum)",
+			 value);
+#endif
+}
+
+enum option_id {
+	OPT_PAGES,
+	OPT_MEMORY,
+	OPT_VCPUS,
+	OPT_ACCEPT,
+	OPT_ACCEPT_LEVEL,
+	OPT_MODULE,
+	OPT_DPAMT,
+	OPT_BACKING,
+	OPT_DISCARD,
+	OPT_COMPARE,
+	OPT_SEED,
+	OPT_JSON,
+	OPT_BUG,
+	OPT_HELP,
+	OPT_LATER,
+};
+
+struct option_row {
+	const char *name;
+	enum option_id id;
+	const char *argument; /* NULL: takes none */
+	const char *what;     /* for OPT_LATER: what it waits for */
+};
+
+static const struct option_row options[] = {
+	{"--pages", OPT_PAGES, "2m|4k", "largest private mapping allowed (default 2m)"},
+	{"--memory", OPT_MEMORY, "SIZE", "guest memory (default: what the trace needs)"},
+	{"--vcpus", OPT_VCPUS, "N", "vCPUs (default: as many as the trace names)"},
+	{"--accept", OPT_ACCEPT, "lazy|eager|touch",
+	 "accept at first use; all at start; or touch first and accept on #VE"},
+	{"--accept-level", OPT_ACCEPT_LEVEL, "2m|4k",
+	 "size the guest tries first (default as --pages)"},
+	{"--module", OPT_MODULE, "PROFILE", "1.5.28 (default), 1.5.05, 1.5.25 or next (not real)"},
+	{"--dpamt", OPT_DPAMT, "on|off", "Dynamic PAMT (default on where the module has it)"},
+	{"--backing", OPT_BACKING, "thp|4k", "what the memory file is made of (default thp)"},
+	{"--discard", OPT_DISCARD, "GPA:SIZE@EVENT",
+	 "before event EVENT the guest gives whole 2M blocks back, and accepts them anew; "
+	 "repeatable"},
+	{"--compare", OPT_COMPARE, NULL, "replay at 4K and at 2M, and show both side by side"},
+	{"--seed", OPT_SEED, "N", "seed of the values that the guest writes (default 1)"},
+	{"--json", OPT_JSON, "FILE", "write one JSON object (- for standard output)"},
+	{"--bug", OPT_BUG, "NAME", "plant a bug (checking build); repeatable"},
+	{"--help", OPT_HELP, NULL, "this text"},
+	{"--share", OPT_LATER, "", "conversion between private and shared"},
+	{"--unshare", OPT_LATER, "", "conversion between private and shared"},
+	{"--promote", OPT_LATER, "", "merging of small mappings"},
+	{"--split-range", OPT_LATER, "", "splitting of huge mappings"},
+	{"--split-metadata", OPT_LATER, "", "splitting of huge mappings"},
+	{"--folio-split", OPT_LATER, "", "splitting of huge folios"},
+	{"--folio-refs", OPT_LATER, "", "splitting of huge folios"},
+	{"--restructure", OPT_LATER, "", "splitting of huge folios"},
+	{"--convert-order", OPT_LATER, "", "conversion between private and shared"},
+	{"--mapping-check", OPT_LATER, "", "splitting of huge folios"},
+	{"--vmemmap", OPT_LATER, "", "HugeTLB backing"},
+	{"--fail", OPT_LATER, "", "memory failure"},
+	{"--time", OPT_LATER, "", "virtual time"},
+	{"--events", OPT_LATER, "", "event streams"},
+};
+
+static void help(void)
+{
+	puts("usage: septum run INPUT [options]\n\n"
+	     "Replays a guest's memory trace (.tsv or .tsv.zst) inside a TD: private memory is "
+	     "mapped\n"
+	     "on demand by the TDP MMU through the software TDX module, and every page written is\n"
+	     "checked at every later read.\n");
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		char head[64];
+
+		if (options[i].id == OPT_LATER)
+			continue;
+		snprintf(head, sizeof(head), "%s %s", options[i].name,
+			 options[i].argument ? options[i].argument : "");
+		printf("  %-28s %s\n", head, options[i].what);
+	}
+#ifdef SEPTUM_CHECK
+	puts("\nBugs that can be planted:");
+	for (int i = 0; i < BUG_COUNT; i++)
+		printf("  %-12s %s\n", bug_name((enum planted_bug)i),
+		       bug_what((enum planted_bug)i));
+#endif
+	puts("\nExit status: 0 good, 1 something is wrong with the run (integrity error, dead VM, "
+	     "leak),\n"
+	     "2 bad usage or bad input, 4 can't run here.");
+}
+
+static const struct option_row *find_option(const char *name, size_t length)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (strlen(options[i].name) == length && !strncmp(options[i].name, name, length))
+			return &options[i];
+	return NULL;
+}
+
+static int unknown_option(const char *word, size_t length)
+{
+	const char *words[ARRAY_SIZE(options) + 1] = {NULL};
+	char name[40];
+	const char *near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		words[i] = options[i].name;
+	snprintf(name, sizeof(name), "%.*s", (int)length, word);
+	near = cli_nearest(name, words);
+	return cli_error(EXIT_BAD_USE, "run: unknown option '%s': %s%s", name,
+			 near ? "did you mean " : "'septum run --help' lists them",
+			 near ? near : "");
+}
+
+static int apply(const struct option_row *row, const char *value, struct run_config *cfg)
+{
+	int v = 0, status = 0;
+
+	switch (row->id) {
+	case OPT_PAGES:
+		return parse_pages(row->name, value, &cfg->pages);
+	case OPT_ACCEPT_LEVEL:
+		return parse_pages(row->name, value, &cfg->accept_level);
+	case OPT_MEMORY:
+		return parse_memory(value, cfg);
+	case OPT_VCPUS:
+		return parse_vcpus(value, cfg);
+	case OPT_ACCEPT:
+		status = parse_word(row->name, value, accept_words, &v);
+		cfg->accept = (enum accept_mode)v;
+		return status;
+	case OPT_MODULE:
+		return parse_module(value, cfg);
+	case OPT_DPAMT:
+		status = parse_word(row->name, value, switch_words, &v);
+		cfg->dynamic_pamt = v;
+		cfg->dynamic_pamt_chosen = true;
+		return status;
+	case OPT_BACKING:
+		if (!strncmp(value, "hugetlb", 7))
+			return cli_error(
+				EXIT_BAD_USE,
+				"run: --backing '%s': HugeTLB comes later: expected thp or 4k",
+				value);
+		status = parse_word(row->name, value, backing_words, &v);
+		cfg->backing = (enum gmem_backing)v;
+		return status;
+	case OPT_DISCARD:
+		return parse_discard(value, cfg);
+	case OPT_COMPARE:
+		cfg->compare = true;
+		return 0;
+	case OPT_SEED:
+		if (cli_parse_u64(value, &cfg->seed))
+			return cli_error(EXIT_BAD_USE, "run: --seed '%s': expected a number",
+					 value);
+		return 0;
+	case OPT_JSON:
+		cfg->json = value;
+		return 0;
+	case OPT_BUG:
+		return parse_bug(value, cfg);
+	case OPT_HELP:
+		help();
+		return -1;
+	case OPT_LATER:
+		break;
+	}
+	return cli_error(EXIT_BAD_USE, "run: %s comes later, with %s: this version doesn't have it",
+			 row->name, row->what);
+}
+
+/* "--name value" or "--name=value"; *@at moves past what was used. */
+static int parse_option(int argc, char **argv, int *at, struct run_config *cfg)
+{
+	const char *word = argv[*at], *equals = strchr(word, '=');
+	size_t length = equals ? (size_t)(equals - word) : strlen(word);
+	const struct option_row *row = find_option(word, length);
+	const char *value = equals ? equals + 1 : NULL;
+
+	if (!row)
+		return unknown_option(word, length);
+	if (!row->argument && value)
+		return cli_error(EXIT_BAD_USE, "run: %s takes no value, found '%s'", row->name,
+				 value);
+	if (row->argument && !value && row->id != OPT_LATER) {
+		if (*at + 1 >= argc)
+			return cli_error(EXIT_BAD_USE, "run: %s: expected a value: %s", row->name,
+					 row->argument);
+		value = argv[++*at];
+	}
+	return apply(row, value, cfg);
+}
+
+/* What can't be had together. */
+static int check_choices(struct run_config *cfg)
+{
+	if (cfg->compare && (cfg->pages != PG_LEVEL_NONE || cfg->accept_level != PG_LEVEL_NONE))
+		return cli_error(EXIT_BAD_USE,
+				 "run: --compare chooses both sizes itself: expected no "
+				 "--pages or --accept-level beside it");
+	if (cfg->compare && cfg->json)
+		return cli_error(EXIT_BAD_USE, "run: --compare and --json: expected one of them; "
+					       "run each size with its own --json");
+	if (cfg->dynamic_pamt_chosen && cfg->dynamic_pamt && !cfg->profile->dynamic_pamt)
+		return cli_error(EXIT_BAD_USE, "run: --dpamt on: module %s has no Dynamic PAMT",
+				 cfg->profile->name);
+	if (!cfg->profile->dynamic_pamt)
+		cfg->dynamic_pamt = false;
+	if (cfg->pages == PG_LEVEL_NONE)
+		cfg->pages = PG_LEVEL_2M;
+	if (cfg->accept_level == PG_LEVEL_NONE)
+		cfg->accept_level = cfg->pages;
+	if (cfg->accept == ACCEPT_TOUCH && cfg->accept_level < cfg->pages)
+		return cli_error(EXIT_BAD_USE,
+				 "run: --accept touch with --accept-level below --pages "
+				 "has to split what the touch mapped: that comes later");
+	return 0;
+}
+
+int run_parse(int argc, char **argv, struct run_config *cfg)
+{
+	*cfg = (struct run_config){.profile = seam_profile_at(0), .dynamic_pamt = true, .seed = 1};
+	for (int at = 1; at < argc; at++) {
+		int status = 0;
+
+		if (argv[at][0] == '-' && argv[at][1])
+			status = parse_option(argc, argv, &at, cfg);
+		else if (cfg->input)
+			status = cli_error(EXIT_BAD_USE, "run: '%s': expected one INPUT, have '%s'",
+					   argv[at], cfg->input);
+		else
+			cfg->input = argv[at];
+		if (status)
+			return status;
+	}
+	if (!cfg->input)
+		return cli_error(EXIT_BAD_USE, "run: expected a trace: septum run INPUT [options]");
+	return check_choices(cfg);
+}
