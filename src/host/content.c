@@ -166,8 +166,10 @@ int host_write(struct host *host, hpa_t hpa, u16 hkid, const u64 *words, unsigne
 	u64 *to = host_ptr(host, hpa);
 	pfn_t pfn = addr_to_fn(hpa);
 
-	if (unlikely((host_tag(host, pfn) & TAG_HKID) != hkid))
+	if (unlikely((host_tag(host, pfn) & TAG_HKID) != hkid)) {
 		tag_poison(host, pfn);
+		return 0;
+	}
 	if (likely(host_frame_is_dirty(host, pfn)))
 		store_words(to, words, n);
 	else

@@ -129,8 +129,9 @@ static inline void *host_frame_ptr(const struct host *host, pfn_t pfn)
  * Words move as relaxed atomics, as a guest's racing accesses do. A read under key id 0 of a
  * private frame gives HOST_PRIVATE_PATTERN; a read under a private key id of a frame that has
  * another tag is a machine check, and so is a read by its owner of a frame that is poisoned. A write
- * under a foreign key id lands, and poisons; a later write by the owner doesn't heal it, only
- * host_zero() and host_retag() do.
+ * under a foreign key id poisons the frame: its bytes are lost for good, so none is stored (what the
+ * module keeps in host frames can't be forged through here). A later write by the owner doesn't heal
+ * it, only host_zero() and host_retag() do.
  * A frame that isn't dirty reads as zero without being touched. The first write to a frame counts
  * in host->first_touch_ns.
  * Return: 0, or (host_read) -EHWPOISON for a machine check.
@@ -165,5 +166,10 @@ pfn_t host_first_dirty(const struct host *host, pfn_t pfn, pfn_t end);
 
 /** host_now_ns - monotonic time; statistics only */
 u64 host_now_ns(void);
+/** host_ticks - a clock without a unit at half the price: for what is timed millions of times */
+static inline u64 host_ticks(void)
+{
+	return __builtin_ia32_rdtsc();
+}
 
 #endif

@@ -1,0 +1,76 @@
+# One 2M page through its whole life, and the answers in between (static PAMT)
+host memory=4G dpamt=off lps=4
+td t gpaw=48 vcpus=2
+lp 2
+TDH.MEM.PAGE.AUG rcx=0x200001 rdx=$t r8=0x60000000 -> 0xC0000B0000000001 rcx=0x8000000000000000 rdx=0x3
+TDH.MEM.SEPT.ADD rcx=0x3 rdx=$t r8=0x80000000 -> 0x0 rcx=0x0 rdx=0x0
+TDH.MEM.SEPT.ADD rcx=0x2 rdx=$t r8=0x80001000 -> 0x0 rcx=0x0 rdx=0x0
+TDH.MEM.SEPT.ADD rcx=0x2 rdx=$t r8=0x80002000 -> 0xC0000B0D00000001 rcx=0x407 rdx=0x8402
+# bit 63 of R8 is ignored in version 0 too
+TDH.MEM.SEPT.ADD rcx=0x600001 rdx=$t r8=0x8000000080005000 -> 0x0 rcx=0x0 rdx=0x0
+# ALLOW_EXISTING never looks at R8, except for NULL_PA
+TDH.MEM.SEPT.ADD rcx=0x600001 rdx=$t+0x1 r8=0x123 -> 0x0 rcx=0x0 rdx=0x0
+TDH.MEM.SEPT.ADD rcx=0x600001 rdx=$t+0x1 r8=0xffffffffffffffff -> 0xC000010000000008
+TDH.MEM.PAGE.AUG rcx=0x200001 rdx=$t r8=0x60000000 -> 0x0 rcx=0x0 rdx=0x0
+TDH.MEM.SEPT.RD rcx=0x200001 rdx=$t -> 0x0 rcx=0x80000000600000F0 rdx=0x201
+# ACCEPT: 4K inside 2M exits, with type 1, requested level 0, error level 1, state 2, leaf
+lp 0
+enter t.0
+lp 2
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x200000 -> EXIT rax=0x30 rcx=0x2 rdx=0x408800000001 r8=0x200000
+enter t.0
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x200001 -> 0x0
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x200001 -> 0x00000B0A00000001
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x200000 -> 0x00000B0A00000001
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x400001 -> EXIT rax=0x30 rcx=0x2 rdx=0x900000001 r8=0x400000
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t r8=0x80002000 -> 0xC0000B0600000001 rcx=0x80000000600004F7 rdx=0x401
+TDH.MEM.PAGE.REMOVE rcx=0x200001 rdx=$t -> 0xC0000B0600000001 rcx=0x80000000600004F7 rdx=0x401
+TDH.MEM.PAGE.REMOVE rcx=0x200000 rdx=$t -> 0xC0000B0000000001 rcx=0x80000000600004F7 rdx=0x401
+TDH.MEM.RANGE.BLOCK rcx=0x200001 rdx=$t -> 0x0 rcx=0x0 rdx=0x0
+TDH.MEM.RANGE.BLOCK rcx=0x200001 rdx=$t -> 0x00000B0700000001 rcx=0x80000000600000F0 rdx=0x101
+TDH.MEM.RANGE.UNBLOCK rcx=0x200001 rdx=$t -> 0xC0000B0800000001 rcx=0x0 rdx=0x0
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t r8=0x80002000 -> 0xC0000B0800000001 rcx=0x0 rdx=0x0
+# one vCPU inside since epoch 1
+enter t.0
+TDH.MEM.TRACK rcx=$t -> 0x0
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t r8=0x80002000 -> 0xC0000B0800000001 rcx=0x0 rdx=0x0
+TDH.MEM.TRACK rcx=$t -> 0x8000020100000000
+exit t.0
+nmi 2
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t r8=0x80002000 -> 0x8000000400000000 rcx=0x200001 rdx=$t
+clear 2
+# with no L2 VMs R9 to R11 come back as given
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t r8=0x80002000 r9=0x123 r10=0x456 r11=0xffffffffffffffff -> 0x0 rcx=0x0 rdx=0x0 r9=0x123 r10=0x456 r11=0xffffffffffffffff
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t r8=0x80003000 -> 0xC0000B0D00000001 rcx=0x407 rdx=0x8401
+TDH.MEM.SEPT.RD rcx=0x200001 rdx=$t -> 0x0 rcx=0x407 rdx=0x8401
+TDH.MEM.SEPT.RD rcx=0x205000 rdx=$t -> 0x0 rcx=0x80000000600054F7 rdx=0x400
+enter t.0
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x200001 -> 0xC0000B0B00000001
+t.0: TDG.MEM.PAGE.ACCEPT rcx=0x205000 -> 0x00000B0A00000000
+exit t.0
+TDH.MEM.PAGE.PROMOTE rcx=0x200001 rdx=$t -> 0xC0000B0600000001 rcx=0x407 rdx=0x8401
+TDH.MEM.RANGE.BLOCK rcx=0x200001 rdx=$t -> 0x0 rcx=0x0 rdx=0x0
+TDH.MEM.SEPT.RD rcx=0x200001 rdx=$t -> 0x0 rcx=0x0 rdx=0x8101
+TDH.MEM.PAGE.REMOVE rcx=0x205000 rdx=$t -> 0xC0000B0000000001 rcx=0x0 rdx=0x8101
+TDH.MEM.SEPT.REMOVE rcx=0x200001 rdx=$t -> 0xC0000B0800000001 rcx=0x0 rdx=0x0
+TDH.MEM.TRACK rcx=$t -> 0x0
+TDH.MEM.SEPT.REMOVE rcx=0x200001 rdx=$t -> 0xC0000B0E00000001 rcx=0x0 rdx=0x8101
+TDH.MEM.PAGE.PROMOTE rcx=0x200001 rdx=$t -> 0x0 rcx=0x80002000 rdx=0x0
+TDH.MEM.SEPT.RD rcx=0x200001 rdx=$t -> 0x0 rcx=0x80000000600004F7 rdx=0x401
+# TDR.CHLDCNT: 6 TDCX, 2 vCPUs of 6, 3 S-EPT pages, 512
+TDH.MNG.RD rcx=$t rdx=0x8000000000000004 -> 0x0 r8=533
+TDH.MEM.RANGE.BLOCK rcx=0x200001 rdx=$t -> 0x0
+TDH.MEM.TRACK rcx=$t -> 0x0
+TDH.MEM.PAGE.REMOVE rcx=0x200001 rdx=$t -> 0x0 rcx=0x60000000 rdx=0x0
+TDH.PHYMEM.PAGE.RECLAIM rcx=$t -> 0xC000060700000000 rcx=0x4 rdx=0x0
+enter t.0
+TDH.PHYMEM.PAGE.RECLAIM rcx=$t -> 0x8000020000000001
+exit t.0
+TDH.MEM.SEPT.RD rcx=0x800000200001 rdx=$t -> 0xC000010000000001 rcx=0x0 rdx=0x0
+TDH.MEM.PAGE.AUG rcx=0x40000002 rdx=$t r8=0x60000000 -> 0xC000010000000001 rcx=0x0 rdx=0x0
+TDH.MEM.PAGE.DEMOTE rcx=0x200001 rdx=$t+0x2 r8=0x80002000 -> 0xC000010000000002 rcx=0x0 rdx=0x0
+TDH.MEM.PAGE.AUG rcx=0x600001 rdx=$t r8=0x60000000 -> 0xC0000B0D00000001 rcx=0x407 rdx=0x8401
+# a version that isn't there
+TDH.MEM.PAGE.PROMOTE version=2 rcx=0x200001 rdx=$t r9=1 r10=2 r11=3 -> 0xC000010000000000 rcx=0 rdx=0 r9=0xffffffffffffffff r10=0xffffffffffffffff r11=0xffffffffffffffff
+TDH.MEM.SEPT.REMOVE version=2 rcx=0x200001 rdx=$t r9=1 r10=2 r11=3 -> 0xC000010000000000 rcx=0 rdx=0 r9=0xffffffffffffffff r10=0xffffffffffffffff r11=0xffffffffffffffff
+TDH.MEM.SEPT.ADD version=2 rcx=0x200001 rdx=$t r9=1 r10=2 r11=3 -> 0xC000010000000000 rcx=0 rdx=0 r9=1 r10=2 r11=3
