@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "script/nearest.h"
 
 int cli_error(int status, const char *fmt, ...)
 {
@@ -67,51 +68,17 @@ int cli_parse_size(const char *word, u64 *bytes)
 	return 0;
 }
 
-#define NEAREST_MAX 32
-
-/* Levenshtein distance, for words of at most NEAREST_MAX letters. */
-static unsigned int distance(const char *a, const char *b)
-{
-	unsigned int row[NEAREST_MAX + 1];
-	size_t la = strlen(a), lb = strlen(b);
-
-	for (unsigned int j = 0; j <= lb; j++)
-		row[j] = j;
-	for (unsigned int i = 1; i <= la; i++) {
-		unsigned int diagonal = row[0];
-
-		row[0] = i;
-		for (unsigned int j = 1; j <= lb; j++) {
-			unsigned int change = diagonal + (a[i - 1] != b[j - 1]);
-			unsigned int best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-
-			diagonal = row[j];
-			row[j] = change < best ? change : best;
-		}
-	}
-	return row[lb];
-}
-
 const char *cli_nearest(const char *word, const char *const *words)
 {
-	size_t length = strlen(word);
-	unsigned int best = (unsigned int)(length / 3) + 1;
-	const char *found = NULL;
+	struct nearest near;
 
-	if (length > NEAREST_MAX)
-		return NULL;
-	for (; *words; words++) {
-		unsigned int d;
-
-		if (strlen(*words) > NEAREST_MAX)
-			continue;
-		d = distance(word, *words);
-		if (d <= best && (!found || d < best)) {
-			best = d;
-			found = *words;
-		}
-	}
-	return found;
+	nearest_begin(&near, word, strlen(word));
+	for (size_t i = 0; words[i]; i++)
+		nearest_offer(&near, words[i]);
+	for (size_t i = 0; words[i]; i++)
+		if (!strcmp(words[i], near.found))
+			return words[i];
+	return NULL;
 }
 
 int cli_write_json(json_t *root, const char *path)
