@@ -94,6 +94,16 @@ u64 gmem_nr_ranges(struct gmem_file *file);
  */
 int gmem_punch_hole(struct gmem_file *file, u64 index, u64 nr);
 
+/**
+ * gmem_convert - make [@index, @index + @nr) private or shared, in place
+ *
+ * begin, prepare (splits) on all bindings, then commit (removes) on all, then the attributes change,
+ * then end. Already so everywhere: 0, and no client hears of it. What the pages held is gone, as on
+ * hardware. Return: 0; -EINVAL for an empty range or one past the end; what a prepare says, with
+ * nothing changed.
+ */
+int gmem_convert(struct gmem_file *file, u64 index, u64 nr, bool to_private);
+
 /** gmem_frames - 4K frames that the file holds now */
 u64 gmem_frames(const struct gmem_file *file);
 

@@ -38,7 +38,11 @@ struct mmu_page;
 struct mmu_external_ops {
 	/*
 	 * One entry of the mirror changes from @old_spte to @new_spte: none->leaf maps, none->table
-	 * links, leaf->none removes. @level is the entry's, @gfn the first that the entry covers.
+	 * links, leaf->none removes, leaf->table splits, table->leaf promotes. @level is the entry's,
+	 * @gfn the first that the entry covers. A split's new table is full, and carries what
+	 * alloc_split_metadata() put there. A promotion may be refused: -EAGAIN, with both sides as
+	 * they were and the VM alive; after its success the child's external page is out of the
+	 * external table, and mmu gives it to free_external_spt().
 	 * Removal blocks, tracks and kicks by itself: the mirror owes no flush afterwards.
 	 * @shared: the read lock is held and failure is allowed: -EBUSY asks for a retry. Other errors
 	 * stop the VM. The entry itself may be FROZEN while this runs: look at the arguments only.
@@ -59,6 +63,19 @@ struct mmu_external_ops {
 	int (*alloc_external_spt)(void *ctx, pfn_t *pfn);
 	void (*free_external_spt)(void *ctx, pfn_t pfn);
 	/*
+	 * What the external side needs to split a leaf at @level into @sp, beside @sp->external_spt:
+	 * put on the table page's descriptor (MMU_META_PAGE, MMU_META_PREALLOC), without mmu.lock.
+	 * Return: 0 or -ENOMEM. What a split didn't use goes back by free_split_metadata().
+	 */
+	int (*alloc_split_metadata)(void *ctx, struct mmu_page *sp, enum pg_level level);
+	void (*free_split_metadata)(void *ctx, struct mmu_page *sp);
+	/*
+	 * MMU_META_VM_CACHE: the same from a cache of the VM's. is_short: not enough there for one
+	 * split at @level; mmu.lock held. topup: without mmu.lock; 0 or -ENOMEM.
+	 */
+	bool (*split_cache_is_short)(void *ctx, enum pg_level level);
+	int (*topup_split_cache)(void *ctx, enum pg_level level);
+	/*
 	 * No vCPU uses a translation of shared memory any more that is older than this call (write
 	 * lock held): what the direct root owes after a removal. NULL: nothing caches its entries.
 	 */
@@ -70,7 +87,10 @@ struct mmu_page {
 	u64 *spt;	    /* the entries, in a host frame */
 	pfn_t table;	    /* that frame */
 	pfn_t external_spt; /* mirror: the page given to the external side; 0 for the root and direct */
-	gfn_t gfn;	    /* first gfn that the table maps */
+	pfn_t metadata
+		[2]; /* mirror: pages that a split of the leaf above hands to the external side */
+	u32 nr_metadata;     /* 0 or 2 */
+	gfn_t gfn;	     /* first gfn that the table maps */
 	enum pg_level level; /* of its entries */
 	bool mirror;
 	bool is_root;
@@ -124,7 +144,23 @@ void mmu_slot_set_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level 
 enum pg_level mmu_slot_max_level(const struct mmu_slot *slot, gfn_t gfn, enum pg_level max);
 
 /* ---- the MMU of one VM -----------------------------------------------------------------------*/
+/* Where a split before a removal looks (threads of the series: head and tail, or the whole range). */
+enum mmu_split_where {
+	MMU_SPLIT_ENDS,	     /* by arithmetic, the leaves that cross the two ends: at most four */
+	MMU_SPLIT_WALK,	     /* one walk over the whole range */
+	MMU_SPLIT_TWO_WALKS, /* a walk at each end, up to the next 1G boundary */
+};
+
+/* Where a split's pages come from. */
+enum mmu_split_metadata {
+	MMU_META_PAGE,	   /* born with the table page, carried by its descriptor */
+	MMU_META_VM_CACHE, /* a cache of the VM's, rechecked after every lock drop */
+	MMU_META_PREALLOC, /* the bounded need of the ends, allocated before the lock is taken */
+};
+
 struct mmu_config {
+	enum mmu_split_where split_where;
+	enum mmu_split_metadata split_metadata;
 	struct host *host;
 	enum pg_level root_level;		 /* PG_LEVEL_512G (4 levels) or PG_LEVEL_256T (5) */
 	unsigned int shared_bit;		 /* of a GPA; private gfns never carry it */
@@ -225,6 +261,32 @@ bool mmu_invalidate_retry(const struct mmu *mmu, u64 seq, gfn_t gfn);
  * External removals happen here and now; the direct root's flush before a yield or the return.
  */
 void mmu_zap_leafs(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
+
+/* ---- split and promote -----------------------------------------------------------------------*/
+/**
+ * mmu_split_boundaries - no leaf crosses @start or @end afterwards
+ *
+ * For what is to be removed next: mmu.lock held for writing, an invalidation of the range (rounded
+ * out to the largest leaf) begun, so that no fault maps across again. May drop and retake the lock to
+ * allocate. Where it looks is cfg->split_where; entries looked at count in split_entries_visited.
+ * Return: 0; -ENOMEM with nothing lost (leaves split on the way stay split); -EIO, the VM is dead.
+ */
+int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
+/**
+ * mmu_split_to_level - no leaf in [@start, @end) is above @target afterwards; likewise
+ *
+ * For an ACCEPT at a lower level, and dirty tracking (eager, to 4K).
+ */
+int mmu_split_to_level(struct mmu *mmu, gfn_t start, gfn_t end, enum pg_level target, bool private);
+/**
+ * mmu_promote - put one leaf at @level in place of the full, contiguous table that maps @gfn
+ *
+ * mmu.lock held for writing, private tables only. Return: 0; -EAGAIN when the table isn't there, not
+ * full, not contiguous or aligned, or the external side refuses; -EIO, the VM is dead.
+ */
+int mmu_promote(struct mmu *mmu, gfn_t gfn, enum pg_level level);
+/** mmu_is_promotable - the table below @gfn's entry at @level is full, contiguous, aligned */
+bool mmu_is_promotable(struct mmu *mmu, gfn_t gfn, enum pg_level level);
 
 /* ---- looking (tests, audits, reports); any lock mode -----------------------------------------*/
 struct mmu_mapping {

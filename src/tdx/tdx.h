@@ -77,7 +77,14 @@ struct td_ops {
 	void *vm;
 };
 
+/* DEMOTE with a PAMT pair contends with another TD's PAMT.ADD: who takes the PAMT lock for it. */
+enum td_demote_lock {
+	TD_DEMOTE_LOCK_ALWAYS,
+	TD_DEMOTE_LOCK_SECOND_TRY,
+};
+
 struct td_config {
+	enum td_demote_lock demote_lock;
 	u32 max_vcpus;
 	unsigned int gpaw; /* 48 or 52 */
 	u64 attributes;	   /* TD_ATTR_* */

@@ -59,7 +59,17 @@ struct vm_image {
 	const void *data;
 };
 
+enum vm_promote {
+	VM_PROMOTE_OFF,	 /* what KVM does */
+	VM_PROMOTE_IDLE, /* by a thread of its own; a run ends when it has nothing left */
+	VM_PROMOTE_NOW,	 /* by the vCPU whose exit finds a block complete, and at the end */
+};
+
 struct vm_config {
+	enum mmu_split_where split_where;
+	enum mmu_split_metadata split_metadata;
+	enum td_demote_lock demote_lock;
+	enum vm_promote promote;
 	u64 memory_bytes; /* multiple of 4K */
 	gfn_t base_gfn;	  /* where the one slot begins, and */
 	u64 file_index;	  /* which index of the file is there */
@@ -75,6 +85,8 @@ struct vm_config {
 struct vm_stats {
 	u64 exits_total, exits_ept_violation, exits_accept_violation, exits_interrupt, exits_tdcall;
 	u64 exits_map_gpa;
+	u64 conversions_to_shared, conversions_to_private; /* MapGPA calls that succeeded */
+	u64 pages_to_shared, pages_to_private;
 	u64 outside_ns; /* time of vcpu_run() outside guest code: exit, MMU, module, entry; all vCPUs */
 };
 
@@ -119,7 +131,15 @@ void vm_kick_and_wait(struct vm *vm);
 
 /* Hypercalls: TDG.VP.VMCALL with R10 = VM_HC_VENDOR, R11 = number; R10 of the answer is 0 or an error. */
 #define VM_HC_VENDOR 0x5345505455ULL
-#define VM_HC_STOP 1	/* the guest is done */
+#define VM_HC_STOP 1 /* the guest is done */
+/*
+ * TDG.VP.VMCALL<MapGPA> (R10 = 0, R11 = 0x10001, R12 = GPA, R13 = bytes): converts the range to what
+ * the SHARED bit of the GPA says. R10 of the answer: 0; VM_HC_RETRY with R11 = GPA to go on from;
+ * VM_HC_INVALID_OPERAND for a range that is unaligned, empty, overflowing or outside memory.
+ */
+#define VM_HC_MAP_GPA 0x10001
+#define VM_HC_RETRY 1
+#define VM_HC_INVALID_OPERAND 0x8000000000000000ULL
 #define VM_HC_DISCARD 2 /* R12 = GPA, R13 = bytes: the guest gives memory back, contents and all */
 
 #endif
