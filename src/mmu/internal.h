@@ -20,7 +20,8 @@ struct mmu {
 	struct sync_mutex roots_lock;
 	struct mmu_page *roots; /* all roots with users, invalid ones too */
 
-	bool dead; /* vm_bugged was called; never cleared */
+	bool dead;	      /* vm_bugged was called; never cleared */
+	bool warned_of_split; /* a split under the read lock was refused, and said so; atomic */
 
 	/*
 	 * Written under mmu.lock held for writing. in_progress counts overlapping invalidations, whose
@@ -53,6 +54,8 @@ static inline gfn_t mmu_root_gfn(const struct mmu *mmu, gfn_t gfn, bool private)
 /* ---- table.c: life of a table page -----------------------------------------------------------*/
 /** mmu_page_alloc - a descriptor and a table that reads as zero, NULL without memory */
 struct mmu_page *mmu_page_alloc(struct mmu *mmu, bool mirror);
+/** mmu_page_alloc_unfilled - the same with undefined content, for who fills all of the table */
+struct mmu_page *mmu_page_alloc_unfilled(struct mmu *mmu, bool mirror);
 /** mmu_page_use - @sp will map from @gfn, with entries at @level: it may be written from now on */
 void mmu_page_use(struct mmu_page *sp, gfn_t gfn, enum pg_level level);
 /** mmu_page_free - give back a page that no tree ever held */
@@ -76,20 +79,27 @@ struct mmu_page *mmu_root_next(struct mmu *mmu, struct mmu_page *prev, bool mirr
 /** mmu_roots_invalidate - no fault maps into any root from here on. Write lock held. */
 void mmu_roots_invalidate(struct mmu *mmu);
 
+/* ---- invalidate.c ----------------------------------------------------------------------------*/
+/** mmu_invalidate_overlaps - an invalidation runs that touches [@start, @end); exact under mmu.lock */
+bool mmu_invalidate_overlaps(const struct mmu *mmu, gfn_t start, gfn_t end);
+
 /* ---- set.c: every change of an entry ---------------------------------------------------------*/
 /**
  * mmu_set_spte_atomic - change the current entry of @it under the read lock
  *
  * Return: 0, and @it->old_spte is @new_spte. -EBUSY when another thread was faster (then
  * @it->old_spte is what it put there) or the external side is busy (then the entry is as it was).
- * -EIO: the VM is dead, the entry as it was.
+ * -EOPNOTSUPP: a split, which the external side can't do under the read lock. -EIO: the VM is dead.
+ * The entry as it was after both.
  */
 int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte);
 /**
  * mmu_set_spte - change the current entry of @it under the write lock
  *
- * A table that leaves the tree is emptied and freed with all below it.
- * Return: 0, or -EIO: the VM is dead, the entry as it was.
+ * A table that leaves the tree is emptied and freed with all below it; one that a leaf replaces must
+ * hold all parts of that leaf. A table that comes in place of a leaf is filled by the caller.
+ * Return: 0; -EAGAIN, for a leaf in place of a table only: a part is missing or differs, or the
+ * external side refuses. -EIO: the VM is dead. The entry and what is below it as they were after both.
  */
 int mmu_set_spte(struct mmu *mmu, struct mmu_iter *it, u64 new_spte);
 

@@ -58,3 +58,9 @@ bool mmu_invalidate_retry(const struct mmu *mmu, u64 seq, gfn_t gfn)
 		return true;
 	return sync_load(&mmu->invalidate_seq) != seq;
 }
+
+bool mmu_invalidate_overlaps(const struct mmu *mmu, gfn_t start, gfn_t end)
+{
+	return sync_load(&mmu->invalidate_in_progress) && start < sync_load(&mmu->invalidate_end) &&
+	       end > sync_load(&mmu->invalidate_start);
+}

@@ -23,6 +23,9 @@ static bool config_is_sound(const struct mmu_config *cfg)
 	width = level_shift(cfg->root_level + 1);
 	if (cfg->shared_bit && (cfg->shared_bit < PAGE_SHIFT || cfg->shared_bit >= width))
 		return false;
+	if ((unsigned int)cfg->split_where > MMU_SPLIT_TWO_WALKS ||
+	    (unsigned int)cfg->split_metadata > MMU_META_PREALLOC)
+		return false;
 	return cfg->host && !(cfg->external && !cfg->shared_bit);
 }
 

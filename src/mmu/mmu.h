@@ -9,17 +9,22 @@
  *     external hook exactly once; counters and trace points come after its success.
  *  2. A change under the read lock is a compare-exchange; a lost one is a retry. While the hook
  *     runs the entry is FROZEN; if it fails the old value is back.
- *  3. A change under the write lock can't fail: a hook's error there stops the VM, and leaves the
- *     entry as it was.
+ *  3. A change under the write lock can't fail, but for a promotion, which may be refused: any other
+ *     error of the hook stops the VM. The entry, and what is below it, is then as it was.
  *  4. A table page is freed only after every walker that could see it has left its RCU section.
  *  5. A fault that read its pfn before an invalidation began never maps after it ended.
  *  6. A leaf or table that is there is never replaced by a fault: no merging, no change of pfn.
- *  7. A table is taken back from the external side only when nothing is left below it.
+ *  7. A table is taken back from the external side only when nothing is left below it, or when a
+ *     promotion has put one leaf in its place.
+ *  8. A split and a promotion change no translation: each gfn maps to the frame it did.
+ *  9. Nothing is promoted in a range that is being invalidated: what was split for a removal stays so
+ *     until that is done.
  *
  * Locks: mmu.lock (rwlock, struct mmu) guards the tree's shape. Under the read lock entries are only
- * added; tables leave the tree under the write lock alone. So mmu.lock in either mode keeps every
- * table alive, and a walker without it (mmu_lookup()) holds an RCU section. The hooks run under
- * mmu.lock and outside any RCU section: they may block. mmu.roots_lock guards the list of roots.
+ * added, and leaves split where the external side can do that; tables leave the tree under the write
+ * lock alone. So mmu.lock in either mode keeps every table alive, and a walker without it
+ * (mmu_lookup()) holds an RCU section. The hooks run under mmu.lock and outside any RCU section: they
+ * may block. mmu.roots_lock guards the list of roots.
  */
 #ifndef MMU_MMU_H
 #define MMU_MMU_H
@@ -65,13 +70,16 @@ struct mmu_external_ops {
 	/*
 	 * What the external side needs to split a leaf at @level into @sp, beside @sp->external_spt:
 	 * put on the table page's descriptor (MMU_META_PAGE, MMU_META_PREALLOC), without mmu.lock.
-	 * Return: 0 or -ENOMEM. What a split didn't use goes back by free_split_metadata().
+	 * Return: 0 or -ENOMEM. The split's set_external_spte() takes it off; a page that no split used
+	 * goes to free_split_metadata(), with or without mmu.lock, before free_external_spt(). Both NULL:
+	 * a split needs nothing else.
 	 */
 	int (*alloc_split_metadata)(void *ctx, struct mmu_page *sp, enum pg_level level);
 	void (*free_split_metadata)(void *ctx, struct mmu_page *sp);
 	/*
 	 * MMU_META_VM_CACHE: the same from a cache of the VM's. is_short: not enough there for one
-	 * split at @level; mmu.lock held. topup: without mmu.lock; 0 or -ENOMEM.
+	 * split at @level; mmu.lock held. topup: without mmu.lock; 0 or -ENOMEM, and is_short is asked
+	 * again afterwards. Both NULL: a split needs nothing else.
 	 */
 	bool (*split_cache_is_short)(void *ctx, enum pg_level level);
 	int (*topup_split_cache)(void *ctx, enum pg_level level);
@@ -114,7 +122,7 @@ struct mmu_page *mmu_spte_child(const struct mmu *mmu, u64 spte);
 
 /* ---- slots: what limits the size of a mapping -------------------------------------------------
  * disallow_lpage: per block of each huge level a word; bit 31 MIXED, bit 30 GUEST_INHIBIT, the rest
- * counts reasons. GUEST_INHIBIT is one-way and may be read without a lock.
+ * counts reasons. GUEST_INHIBIT may be read without a lock; nothing but a promotion clears it.
  */
 struct mmu_slot {
 	gfn_t base_gfn;
@@ -140,6 +148,8 @@ void mmu_slot_update_disallow(struct mmu_slot *slot, gfn_t gfn, enum pg_level le
 void mmu_slot_set_mixed(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, bool mixed);
 bool mmu_slot_test_guest_inhibit(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 void mmu_slot_set_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
+/** mmu_slot_clear_guest_inhibit - a promotion has put a leaf of @level there, mmu.lock still held */
+void mmu_slot_clear_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 /** mmu_slot_max_level - largest level at which @gfn may be mapped, @max at most */
 enum pg_level mmu_slot_max_level(const struct mmu_slot *slot, gfn_t gfn, enum pg_level max);
 
@@ -155,12 +165,13 @@ enum mmu_split_where {
 enum mmu_split_metadata {
 	MMU_META_PAGE,	   /* born with the table page, carried by its descriptor */
 	MMU_META_VM_CACHE, /* a cache of the VM's, rechecked after every lock drop */
-	MMU_META_PREALLOC, /* the bounded need of the ends, allocated before the lock is taken */
+	MMU_META_PREALLOC, /* the bounded need of the ends, allocated in one go before the first split */
 };
 
 struct mmu_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
+	bool split_under_read_lock; /* the external side can; else such a split is -EOPNOTSUPP */
 	struct host *host;
 	enum pg_level root_level;		 /* PG_LEVEL_512G (4 levels) or PG_LEVEL_256T (5) */
 	unsigned int shared_bit;		 /* of a GPA; private gfns never carry it */
@@ -168,6 +179,8 @@ struct mmu_config {
 	void *external_ctx;
 	/* The VM is dead: an invariant broke or a hook failed where it may not. Must not block. */
 	void (*vm_bugged)(void *ctx, const char *why);
+	/* Something that shouldn't happen did, and was refused: once for each kind. NULL: nobody hears. */
+	void (*warn)(void *ctx, const char *what);
 	void *vm_ctx;
 };
 
@@ -267,25 +280,40 @@ void mmu_zap_leafs(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
  * mmu_split_boundaries - no leaf crosses @start or @end afterwards
  *
  * For what is to be removed next: mmu.lock held for writing, an invalidation of the range (rounded
- * out to the largest leaf) begun, so that no fault maps across again. May drop and retake the lock to
- * allocate. Where it looks is cfg->split_where; entries looked at count in split_entries_visited.
+ * out to the largest leaf) begun, so that no fault maps across again and nothing is promoted. May
+ * drop and retake the lock to allocate, or to let others have it; with MMU_META_PREALLOC at most
+ * once, before the first split. Flushes nothing: a split owes nothing that the external side hasn't done.
+ * Where it looks is cfg->split_where; entries looked at count in split_entries_visited. All pairs of
+ * split_where and split_metadata work: whoever looks, only leaves at the two ends are split.
  * Return: 0; -ENOMEM with nothing lost (leaves split on the way stay split); -EIO, the VM is dead.
  */
 int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
 /**
  * mmu_split_to_level - no leaf in [@start, @end) is above @target afterwards; likewise
  *
- * For an ACCEPT at a lower level, and dirty tracking (eager, to 4K).
+ * For an ACCEPT at a lower level, and dirty tracking (eager, to 4K). Its need isn't bounded, so it
+ * may drop the lock for each leaf, also with MMU_META_PREALLOC; who doesn't invalidate the range, or
+ * promotes meanwhile, may find new large leaves in what was passed then. One leaf and its parts are
+ * final at the return, which is under the same hold of the lock as the last split.
+ * Return: as above, and -EINVAL for a @target below 4K.
  */
 int mmu_split_to_level(struct mmu *mmu, gfn_t start, gfn_t end, enum pg_level target, bool private);
 /**
  * mmu_promote - put one leaf at @level in place of the full, contiguous table that maps @gfn
  *
- * mmu.lock held for writing, private tables only. Return: 0; -EAGAIN when the table isn't there, not
- * full, not contiguous or aligned, or the external side refuses; -EIO, the VM is dead.
+ * mmu.lock held for writing, private tables only. All parts must be leaves at @level - 1. While the
+ * external side does it, who looks without mmu.lock finds no leaf there.
+ * Return: 0; -EAGAIN when the table isn't there, not full, not contiguous or aligned, when it is being
+ * invalidated, or the external side refuses: all as it was; -EINVAL for a @level that no leaf can get
+ * by promotion; -EIO, the VM is dead.
  */
 int mmu_promote(struct mmu *mmu, gfn_t gfn, enum pg_level level);
-/** mmu_is_promotable - the table below @gfn's entry at @level is full, contiguous, aligned */
+/**
+ * mmu_is_promotable - the table below @gfn's entry at @level is full, contiguous, aligned
+ *
+ * And isn't being invalidated. Any lock mode; without mmu.lock a hint, whose answer no costs a few
+ * loads for a block that is being filled in any usual order.
+ */
 bool mmu_is_promotable(struct mmu *mmu, gfn_t gfn, enum pg_level level);
 
 /* ---- looking (tests, audits, reports); any lock mode -----------------------------------------*/
@@ -295,7 +323,7 @@ struct mmu_mapping {
 	enum pg_level level;
 };
 
-/** mmu_lookup - the leaf that maps @gfn; false if none */
+/** mmu_lookup - the leaf that maps @gfn; false if none, or without mmu.lock: if it is being changed */
 bool mmu_lookup(struct mmu *mmu, gfn_t gfn, bool private, struct mmu_mapping *out);
 /** mmu_for_each_leaf - call @fn for every leaf in gfn order; nothing else runs */
 void mmu_for_each_leaf(struct mmu *mmu, bool private,

@@ -15,6 +15,15 @@
  * from the external side first and from the mirror after. A table goes from the mirror first, so
  * that no walker enters it any more; then what is below it, then the table itself, go from the
  * external side; walkers still inside end at FROZEN, and RCU keeps the memory for them.
+ *
+ * A leaf becomes a table (a split) in one step for walkers: the table is full before it is linked. A
+ * table becomes a leaf (a promotion) like this:
+ *
+ *      table: 512 parts --check, freeze--> table: 512 FROZEN --hook--> leaf; table to RCU
+ *                  ^                              |
+ *                  +------- hook says no ---------+
+ *
+ * The check makes the parts computable from the leaf, so nothing is saved for the way back.
  */
 #include <errno.h>
 
@@ -24,11 +33,16 @@
 #define CHANGE_LEGAL 0x1u
 #define CHANGE_SHARED 0x2u /* may happen under the read lock */
 #define CHANGE_HOOK 0x4u   /* the external side has a say: one call of set_external_spte */
+#define CHANGE_SPLIT 0x8u
+#define CHANGE_PROMOTE 0x10u /* in the mirror alone */
 
 static const unsigned char changes[SPTE_KINDS][SPTE_KINDS] = {
 	[SPTE_KIND_NONE][SPTE_KIND_LEAF] = CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK,
 	[SPTE_KIND_NONE][SPTE_KIND_TABLE] = CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK,
 	[SPTE_KIND_LEAF][SPTE_KIND_NONE] = CHANGE_LEGAL | CHANGE_HOOK,
+	[SPTE_KIND_LEAF][SPTE_KIND_TABLE] =
+		CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK | CHANGE_SPLIT,
+	[SPTE_KIND_TABLE][SPTE_KIND_LEAF] = CHANGE_LEGAL | CHANGE_HOOK | CHANGE_PROMOTE,
 	[SPTE_KIND_TABLE][SPTE_KIND_NONE] = CHANGE_LEGAL, /* the table is reclaimed instead */
 };
 
@@ -46,8 +60,9 @@ static inline int tell_external(struct mmu *mmu, gfn_t gfn, u64 old_spte, u64 ne
 
 	if (likely(!err))
 		return 0;
-	if (shared && err == -EBUSY)
-		return -EBUSY;
+	/* Busy is an answer where others may hold what it needs, no is one where nothing is owed yet. */
+	if (shared ? err == -EBUSY : err == -EAGAIN && spte_is_table(old_spte, level))
+		return err;
 	return mmu_bug(mmu, "the external page table refused a change");
 }
 
@@ -70,14 +85,26 @@ static inline void count_tables(struct mmu *mmu, bool mirror, u64 n, bool shared
 	}
 }
 
+/* The parts of a leaf at @level came or went, all at once. */
+static inline void count_parts(struct mmu *mmu, u64 *event, enum pg_level level, u64 n, bool shared)
+{
+	count(&mmu->stats.pages[level - 1], n, shared);
+	count(event, 1, shared);
+}
+
 /* A change has succeeded: counters, and whoever listens. */
 static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte, u64 new_spte,
 			   enum pg_level level, bool shared)
 {
-	if (spte_is_leaf(old_spte, level))
+	if (spte_is_leaf(old_spte, level)) {
 		count(&mmu->stats.pages[level], (u64)-1, shared);
-	else if (spte_is_table(old_spte, level))
+		if (spte_is_table(new_spte, level))
+			count_parts(mmu, &mmu->stats.splits, level, PTRS_PER_TABLE, shared);
+	} else if (spte_is_table(old_spte, level)) {
 		count_tables(mmu, mirror, (u64)-1, shared);
+		if (spte_is_leaf(new_spte, level))
+			count_parts(mmu, &mmu->stats.promotes, level, (u64)-PTRS_PER_TABLE, shared);
+	}
 	if (spte_is_leaf(new_spte, level))
 		count(&mmu->stats.pages[level], 1, shared);
 	else if (spte_is_table(new_spte, level))
@@ -96,6 +123,15 @@ static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte
 	}
 }
 
+/* For the external side a split may mean to stop every vCPU, which nobody may do beside others. */
+static int refuse_shared_split(struct mmu *mmu)
+{
+	if (!sync_xchg(&mmu->warned_of_split, true) && mmu->cfg.warn)
+		mmu->cfg.warn(mmu->cfg.vm_ctx,
+			      "a split under the read lock of the MMU was refused");
+	return -EOPNOTSUPP;
+}
+
 int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 {
 	u64 old_spte = it->old_spte;
@@ -104,6 +140,8 @@ int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 
 	if (unlikely(!(change & CHANGE_SHARED)))
 		return mmu_bug(mmu, "no legal change of an entry under the read lock");
+	if (unlikely((change & CHANGE_SPLIT) && it->mirror && !mmu->cfg.split_under_read_lock))
+		return refuse_shared_split(mmu);
 	if (!it->mirror) {
 		if (!sync_cmpxchg(it->sptep, &it->old_spte, new_spte))
 			return -EBUSY;
@@ -160,14 +198,71 @@ static void remove_table(struct mmu *mmu, struct mmu_page *sp)
 	mmu_page_free_rcu(sp);
 }
 
+/* The entries of @sp are all parts of @leaf, in order. Write lock held: nobody writes them. */
+static bool holds_all_parts(const struct mmu_page *sp, u64 leaf, enum pg_level level)
+{
+	u64 first = spte_make_part(leaf, level, 0), step = spte_part_step(level);
+	u64 differ = 0;
+
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		differ |= sp->spt[i] ^ (first + i * step);
+	return !differ && IS_ALIGNED(spte_pfn(leaf), pages_per_level(level));
+}
+
+static void freeze_parts(struct mmu_page *sp)
+{
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		sync_store(&sp->spt[i], SPTE_FROZEN);
+}
+
+static void restore_parts(struct mmu_page *sp, u64 leaf, enum pg_level level)
+{
+	u64 first = spte_make_part(leaf, level, 0), step = spte_part_step(level);
+
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		sync_store(&sp->spt[i], first + i * step);
+}
+
+/* A leaf took the place of @sp, on both sides; its entries stay FROZEN for who is still inside. */
+static void retire_table(struct mmu *mmu, struct mmu_page *sp)
+{
+	mmu->cfg.external->free_external_spt(mmu->cfg.external_ctx, sp->external_spt);
+	sp->external_spt = 0;
+	mmu_page_free_rcu(sp);
+}
+
+static int promote(struct mmu *mmu, struct mmu_iter *it, u64 leaf)
+{
+	u64 old_spte = it->old_spte;
+	struct mmu_page *sp = mmu_spte_child(mmu, old_spte);
+	int err;
+
+	if (!holds_all_parts(sp, leaf, it->level))
+		return -EAGAIN;
+	freeze_parts(sp);
+	err = tell_external(mmu, it->gfn, old_spte, leaf, it->level, false);
+	if (err) {
+		restore_parts(sp, leaf, it->level);
+		return err;
+	}
+	/* Pairs with the iterator's acquire. */
+	sync_store_release(it->sptep, leaf);
+	it->old_spte = leaf;
+	account(mmu, true, it->gfn, old_spte, leaf, it->level, false);
+	retire_table(mmu, sp);
+	return 0;
+}
+
 int mmu_set_spte(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 {
 	u64 old_spte = it->old_spte;
 	unsigned int change = change_of(old_spte, new_spte, it->level);
 
 	sync_rwlock_assert_write(&mmu->lock);
-	if (unlikely(!change))
+	if (unlikely(!change || ((change & CHANGE_PROMOTE) && !it->mirror)))
 		return mmu_bug(mmu, "no legal change of an entry");
+	if (change & CHANGE_PROMOTE)
+		return promote(mmu, it, new_spte);
 	if (it->mirror && (change & CHANGE_HOOK) &&
 	    unlikely(tell_external(mmu, it->gfn, old_spte, new_spte, it->level, false)))
 		return -EIO;

@@ -5,9 +5,10 @@
  *   word of a block:  31      30               29 ............ 0
  *                     MIXED   GUEST_INHIBIT    reasons counted
  *
- * Races: GUEST_INHIBIT is read without a lock. It is one-way and set after what it promises is done,
- * under mmu.lock held for writing, so a reader that sees it may rely on it, and one that doesn't
- * takes the lock and looks again. All changes of a word are read-modify-write atomics, since its
+ * Races: GUEST_INHIBIT is read without a lock. It is set after what it promises is done, under mmu.lock
+ * held for writing, so a reader that sees it may rely on it, and one that doesn't takes the lock and
+ * looks again. Only a promotion takes it back, with a large leaf there: who has just relied on it
+ * faults once more, and finds it clear. All changes of a word are read-modify-write atomics, since its
  * three parts have different owners.
  */
 #include <assert.h>
@@ -119,6 +120,11 @@ void mmu_slot_set_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level 
 {
 	/* Pairs with the acquire in mmu_slot_test_guest_inhibit(). */
 	sync_fetch_or(word_of(slot, gfn, level), DISALLOW_GUEST_INHIBIT);
+}
+
+void mmu_slot_clear_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level)
+{
+	sync_fetch_and(word_of(slot, gfn, level), ~DISALLOW_GUEST_INHIBIT);
 }
 
 enum pg_level mmu_slot_max_level(const struct mmu_slot *slot, gfn_t gfn, enum pg_level max)

@@ -76,6 +76,17 @@ static inline u64 spte_make_leaf(pfn_t pfn, enum pg_level level)
 	return fn_to_addr(pfn) | SPTE_PRESENT | SPTE_RWX | (level == PG_LEVEL_4K ? 0 : SPTE_LARGE);
 }
 
+/* The i-th of the 512 parts that make up @leaf, which is at @level; the next one is a step further. */
+static inline u64 spte_make_part(u64 leaf, enum pg_level level, unsigned int i)
+{
+	return spte_make_leaf(spte_pfn(leaf) + i * pages_per_level(level - 1), level - 1);
+}
+
+static inline u64 spte_part_step(enum pg_level level)
+{
+	return level_size(level - 1);
+}
+
 static inline u64 spte_make_table(pfn_t table)
 {
 	return fn_to_addr(table) | SPTE_PRESENT | SPTE_RWX;

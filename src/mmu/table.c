@@ -9,7 +9,7 @@ static enum frame_use table_use(const struct mmu_page *sp)
 	return sp->mirror ? FRAME_MIRROR_TABLE : FRAME_DIRECT_TABLE;
 }
 
-struct mmu_page *mmu_page_alloc(struct mmu *mmu, bool mirror)
+struct mmu_page *mmu_page_alloc_unfilled(struct mmu *mmu, bool mirror)
 {
 	struct mmu_page *sp = calloc(1, sizeof(*sp));
 
@@ -21,9 +21,17 @@ struct mmu_page *mmu_page_alloc(struct mmu *mmu, bool mirror)
 		free(sp);
 		return NULL;
 	}
-	host_zero(mmu->host, sp->table, PG_LEVEL_4K, 0);
 	sp->spt = host_frame_ptr(mmu->host, sp->table);
 	mmu->host->private[sp->table] = sp;
+	return sp;
+}
+
+struct mmu_page *mmu_page_alloc(struct mmu *mmu, bool mirror)
+{
+	struct mmu_page *sp = mmu_page_alloc_unfilled(mmu, mirror);
+
+	if (sp)
+		host_zero(mmu->host, sp->table, PG_LEVEL_4K, 0);
 	return sp;
 }
 

@@ -70,7 +70,7 @@ static void row15_bits_survive(void **state)
 	mmu_slot_destroy(&slot);
 }
 
-/* Row 14: after the guest inhibited a block, it maps at 4K for ever, zapped or not. */
+/* Row 14: after the guest inhibited a block, it maps at 4K from then on, zapped or not. */
 static void row14_inhibit_is_one_way(void **state)
 {
 	struct mmu_slot slot;
@@ -92,6 +92,26 @@ static void row14_inhibit_is_one_way(void **state)
 	assert_int_equal(mmu_slot_max_level(&slot, 0x5ff, PG_LEVEL_1G), PG_LEVEL_1G);
 	mmu_slot_destroy(&slot);
 	rig_exit(&r);
+}
+
+/* What a promotion takes back is GUEST_INHIBIT of that block and level, and nothing else. */
+static void promotion_clears_inhibit(void **state)
+{
+	struct mmu_slot slot;
+
+	(void)state;
+	assert_int_equal(mmu_slot_init(&slot, 0, 0x40000, 0), 0);
+	for (enum pg_level level = PG_LEVEL_2M; level <= PG_LEVEL_1G; level++)
+		mmu_slot_set_guest_inhibit(&slot, 0x400, level);
+	mmu_slot_set_guest_inhibit(&slot, 0x600, PG_LEVEL_2M);
+	mmu_slot_set_mixed(&slot, 0x400, PG_LEVEL_2M, true);
+	mmu_slot_update_disallow(&slot, 0x400, PG_LEVEL_2M, 3);
+	mmu_slot_clear_guest_inhibit(&slot, 0x5ff, PG_LEVEL_2M);
+	assert_false(mmu_slot_test_guest_inhibit(&slot, 0x400, PG_LEVEL_2M));
+	assert_true(mmu_slot_test_guest_inhibit(&slot, 0x400, PG_LEVEL_1G));
+	assert_true(mmu_slot_test_guest_inhibit(&slot, 0x600, PG_LEVEL_2M));
+	assert_int_equal(slot.disallow_lpage[PG_LEVEL_2M][2], 0x80000003);
+	mmu_slot_destroy(&slot);
 }
 
 /* A slot of 16 TiB is made at once, costs nothing where nobody writes, and counts at its far end. */
@@ -264,6 +284,7 @@ int main(void)
 		cmocka_unit_test(row6_offset_mismatch),
 		cmocka_unit_test(row15_bits_survive),
 		cmocka_unit_test(row14_inhibit_is_one_way),
+		cmocka_unit_test(promotion_clears_inhibit),
 		cmocka_unit_test(huge_slot),
 		cmocka_unit_test(topup_failure),
 		cmocka_unit_test(recycled_tables_are_zero),

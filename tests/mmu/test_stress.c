@@ -58,6 +58,78 @@ static void random_zap(struct rig *r, struct model *m, u64 *rand)
 	}
 }
 
+/* Splits the model's leaf that has @i inside, if there is one. */
+static void model_split(struct model *m, u64 i)
+{
+	if (i >= MODEL_GFNS || m->level[i] != PG_LEVEL_2M)
+		return;
+	m->has_table[i / 512] = true;
+	model_set(m, i / 512 * 512, 512, PG_LEVEL_4K);
+}
+
+static void random_split(struct rig *r, struct model *m, u64 *rand)
+{
+	u64 first = rig_rand(rand) % MODEL_GFNS;
+	u64 end = min_u64(first + 1 + rig_rand(rand) % 2048, MODEL_GFNS);
+
+	if (rig_rand(rand) % 4 == 0)
+		end = ALIGN_UP(end, 512);
+	if (rig_rand(rand) % 2) {
+		assert_int_equal(rig_split(r, MODEL_BASE + first, MODEL_BASE + end, true), 0);
+		for (int tail = 0; tail < 2; tail++)
+			if ((tail ? end : first) % 512)
+				model_split(m, tail ? end : first);
+	} else {
+		assert_int_equal(rig_split_to(r, MODEL_BASE + first, MODEL_BASE + end, PG_LEVEL_4K,
+					      true),
+				 0);
+		for (u64 i = first; i < end; i++)
+			model_split(m, i);
+	}
+}
+
+/* Some blocks have to become full first. */
+static void random_promotion(struct rig *r, struct model *m, u64 *rand)
+{
+	u64 block = rig_rand(rand) % MODEL_BLOCKS, first = block * 512;
+	bool full = m->has_table[block], fill = rig_rand(rand) % 2;
+
+	for (u64 i = first; full && i < first + 512; i++) {
+		if (!m->level[i] && fill) {
+			while (rig_map(r, MODEL_BASE + i, PG_LEVEL_4K) == MMU_RET_RETRY)
+				;
+			m->level[i] = PG_LEVEL_4K;
+		}
+		full = m->level[i];
+	}
+	assert_int_equal(mmu_is_promotable(r->mmu, MODEL_BASE + first + 7, PG_LEVEL_2M), full);
+	r->refuse_promote = rig_rand(rand) % 4 == 0;
+	full &= !r->refuse_promote;
+	assert_int_equal(rig_promote(r, MODEL_BASE + first + 7, PG_LEVEL_2M), full ? 0 : -EAGAIN);
+	if (full) {
+		m->has_table[block] = false;
+		model_set(m, first, 512, PG_LEVEL_2M);
+	}
+}
+
+static void random_step(struct rig *r, struct model *m, u64 *rand)
+{
+	switch (rig_rand(rand) % 16) {
+	case 0:
+	case 1:
+		random_zap(r, m, rand);
+		break;
+	case 2:
+		random_split(r, m, rand);
+		break;
+	case 3:
+		random_promotion(r, m, rand);
+		break;
+	default:
+		random_fault(r, m, rand);
+	}
+}
+
 static void check_model(struct rig *r, const struct model *m)
 {
 	for (u64 i = 0; i < MODEL_GFNS; i++) {
@@ -71,27 +143,26 @@ static void check_model(struct rig *r, const struct model *m)
 }
 
 /*
- * Row 100: after any sequence of faults and zaps, with a busy external side now and then, the
- * mirror is what a flat model says, and the external side is what the mirror says.
+ * Row 100: after any sequence of faults, zaps, splits and promotions, with an external side that is
+ * busy or refuses now and then, the mirror is what a flat model says, and the external side is what
+ * the mirror says. For all policies of splitting.
  */
 static void row100_random(void **state)
 {
 	static struct model m;
 
 	(void)state;
-	for (u64 seed = 1; seed <= 8; seed++) {
+	for (u64 seed = 1; seed <= RIG_POLICIES; seed++) {
 		u64 rand = seed * 0x9E3779B97F4A7C15ULL;
+		struct mmu_config policy = rig_policy((unsigned int)seed - 1);
 		struct rig r;
 
 		print_message("seed %lu\n", seed);
 		memset(&m, 0, sizeof(m));
-		rig_init(&r);
+		rig_init_policy(&r, &policy);
 		r.busy_every = seed % 2 ? 0 : 3;
 		for (int i = 0; i < 2000; i++) {
-			if (rig_rand(&rand) % 8)
-				random_fault(&r, &m, &rand);
-			else
-				random_zap(&r, &m, &rand);
+			random_step(&r, &m, &rand);
 			if (i % 500 == 499)
 				check_model(&r, &m);
 		}
@@ -226,6 +297,182 @@ static void row72_row100_threads(void **state)
 	rig_exit(&a.r);
 }
 
+/* ---- splits and promotions beside faults ---------------------------------------------------- */
+
+#define HOLE_START 100 /* in odd blocks, what is removed now and then; nothing else ever is */
+#define HOLE_END 200
+#define MILL_HOLES 25 /* and as many promotions, before a mill stops */
+
+struct mill {
+	struct rig r;
+	u8 mapped[BLOCKS * 512]; /* a fault has been through, and nobody removes it; atomic */
+	u32 stop;		 /* atomic */
+	u64 promotions;		 /* atomic */
+	const char *wrong;	 /* atomic */
+};
+
+struct miller {
+	struct mill *m;
+	struct sync_thread thread;
+	u64 seed;
+};
+
+static bool is_in_hole(gfn_t gfn)
+{
+	return gfn / 512 % 2 && gfn % 512 >= HOLE_START && gfn % 512 < HOLE_END;
+}
+
+static void fault_beside_splits(void *arg)
+{
+	struct miller *me = arg;
+	struct mill *m = me->m;
+	struct mmu_vcpu_cache cache;
+
+	mmu_cache_init(&cache, m->r.mmu);
+	while (!sync_load(&m->stop)) {
+		gfn_t gfn = rig_rand(&me->seed) % (BLOCKS * 512);
+		struct mmu_fault fault = rig_fault(&m->r, gfn, pfn_of(gfn), PG_LEVEL_2M);
+		int ret;
+
+		if (rig_rand(&me->seed) % 4)
+			fault.max_level = PG_LEVEL_4K;
+		if (mmu_cache_topup(&cache))
+			sync_store(&m->wrong, "no memory");
+		ret = mmu_map(m->r.mmu, &cache, &fault);
+		if (ret < 0)
+			sync_store(&m->wrong, "a fault failed");
+		if ((ret == MMU_RET_FIXED || ret == MMU_RET_SPURIOUS) && !is_in_hole(gfn))
+			sync_store(&m->mapped[gfn], 1);
+	}
+	mmu_cache_destroy(&cache);
+}
+
+static void split_on_and_on(void *arg)
+{
+	struct miller *me = arg;
+	struct mill *m = me->m;
+
+	while (!sync_load(&m->stop)) {
+		gfn_t gfn = rig_rand(&me->seed) % (BLOCKS * 512);
+
+		if (rig_split_to(&m->r, gfn, gfn + 1 + rig_rand(&me->seed) % 600, PG_LEVEL_4K,
+				 true))
+			sync_store(&m->wrong, "a split failed");
+		sync_relax();
+	}
+}
+
+/* Looks without a lock first, as who promotes does; refused now and then. */
+static void promote_on_and_on(void *arg)
+{
+	struct miller *me = arg;
+	struct mill *m = me->m;
+
+	while (!sync_load(&m->stop)) {
+		gfn_t gfn = rig_rand(&me->seed) % (BLOCKS * 512);
+		struct mmu_mapping found;
+		int err;
+
+		if (mmu_lookup(m->r.mmu, gfn, true, &found) && found.pfn != pfn_of(found.gfn))
+			sync_store(&m->wrong, "a look without a lock saw a leaf that never was");
+		if (!mmu_is_promotable(m->r.mmu, gfn, PG_LEVEL_2M))
+			continue;
+		m->r.refuse_promote = rig_rand(&me->seed) % 4 == 0;
+		err = rig_promote(&m->r, gfn, PG_LEVEL_2M);
+		sync_fetch_add(&m->promotions, !err);
+		if (err && err != -EAGAIN)
+			sync_store(&m->wrong, "a promotion failed");
+	}
+}
+
+/* As a conversion does it: split, let go of the lock, take away just the range. */
+static void make_hole(struct mill *m, u64 block)
+{
+	struct sync_rwlock *lock = mmu_lock(m->r.mmu);
+	gfn_t first = block * 512, start = first + HOLE_START, end = first + HOLE_END;
+	struct mmu_mapping found;
+
+	sync_write_lock(lock);
+	mmu_invalidate_begin(m->r.mmu);
+	mmu_invalidate_range_add(m->r.mmu, first, first + 512);
+	assert_int_equal(mmu_split_boundaries(m->r.mmu, start, end, true), 0);
+	sync_write_unlock(lock);
+	sync_relax();
+	sync_write_lock(lock);
+	mmu_zap_leafs(m->r.mmu, start, end, true);
+	for (gfn_t gfn = start; gfn < end; gfn++)
+		assert_false(mmu_lookup(m->r.mmu, gfn, true, &found));
+	mmu_invalidate_end(m->r.mmu);
+	sync_write_unlock(lock);
+}
+
+static void check_mill(struct mill *m)
+{
+	if (m->wrong)
+		fail_msg("%s", m->wrong);
+	for (gfn_t gfn = 0; gfn < BLOCKS * 512; gfn++) {
+		struct mmu_mapping found = rig_lookup(&m->r, gfn, true);
+
+		if (m->mapped[gfn])
+			assert_int_not_equal(found.level, PG_LEVEL_NONE);
+		if (found.level)
+			assert_int_equal(found.pfn, pfn_of(found.gfn));
+	}
+}
+
+/* What is there from the start, and stays: the promoter never lacks a block to put together again. */
+static void fill_even_blocks(struct mill *m)
+{
+	for (gfn_t gfn = 0; gfn < BLOCKS * 512; gfn += 1024) {
+		assert_int_equal(rig_map(&m->r, gfn, PG_LEVEL_2M), MMU_RET_FIXED);
+		memset(&m->mapped[gfn], 1, 512);
+	}
+}
+
+static void run_mill(struct mill *m, const struct mmu_config *policy, u64 seed)
+{
+	static void (*const jobs[])(void *) = {fault_beside_splits, fault_beside_splits,
+					       split_on_and_on, promote_on_and_on};
+	struct miller millers[ARRAY_SIZE(jobs)];
+	u64 holes = 0;
+
+	memset(m, 0, sizeof(*m));
+	rig_init_policy(&m->r, policy);
+	m->r.busy_every = 13;
+	fill_even_blocks(m);
+	for (unsigned int i = 0; i < ARRAY_SIZE(jobs); i++) {
+		millers[i] = (struct miller){.m = m, .seed = seed * 16 + i + 1};
+		assert_int_equal(sync_thread_create(&millers[i].thread, jobs[i], &millers[i]), 0);
+	}
+	while (!sync_load(&m->wrong) &&
+	       (holes < MILL_HOLES || sync_load(&m->promotions) < MILL_HOLES)) {
+		make_hole(m, holes++ % (BLOCKS / 2) * 2 + 1);
+		sync_relax();
+	}
+	sync_store(&m->stop, 1);
+	for (unsigned int i = 0; i < ARRAY_SIZE(jobs); i++)
+		sync_thread_join(&millers[i].thread);
+	check_mill(m);
+	rig_exit(&m->r);
+}
+
+/*
+ * Row 100, with threads: while vCPUs fault, leaves are split, promoted and removed by the part; what a
+ * fault has mapped stays mapped, to its frame, unless it is in what was removed, and then it is gone
+ * while that lasts. For all policies.
+ */
+static void row100_split_and_promote_threads(void **state)
+{
+	static struct mill m;
+
+	(void)state;
+	for (unsigned int p = 0; p < RIG_POLICIES; p++) {
+		struct mmu_config policy = rig_policy(p);
+
+		run_mill(&m, &policy, p + 1);
+	}
+}
+
 struct looker {
 	struct arena *a;
 	struct sync_thread thread;
@@ -286,6 +533,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(row100_random),
 		cmocka_unit_test(row72_row100_threads),
+		cmocka_unit_test(row100_split_and_promote_threads),
 		cmocka_unit_test(look_without_lock),
 	};
 
