@@ -238,6 +238,8 @@ int tdx_bring_up(const struct tdx_module_config *cfg, struct tdx_module **out)
 	m->lps = cfg->lps;
 	m->nr_lps = cfg->nr_lps;
 	m->dynamic_pamt = cfg->dynamic_pamt;
+	m->warn = cfg->warn;
+	m->warn_ctx = cfg->warn_ctx;
 	sync_mutex_init(&m->hkid_lock, LOCK_TDX_HKID);
 	sync_mutex_init(&m->pamt_lock, LOCK_DPAMT);
 	err = alloc_per_lp(m);
@@ -253,6 +255,12 @@ int tdx_bring_up(const struct tdx_module_config *cfg, struct tdx_module **out)
 	}
 	*out = m;
 	return 0;
+}
+
+void tdx_warn(const struct tdx_module *m, const char *what)
+{
+	if (m->warn)
+		m->warn(m->warn_ctx, what);
 }
 
 void tdx_shut_down(struct tdx_module *m)

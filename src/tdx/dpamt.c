@@ -10,8 +10,17 @@
  *   0 <--put: pamt_lock, cmpxchg 1 to 0, PAMT.REMOVE-- 1 <--put: cmpxchg-- 2 ...
  *
  * The count leaves 0 only after PAMT.ADD (store-release, pairs with the compare-exchange of the
- * fast path), so nobody uses a page whose pair isn't there. It reaches 0 under the lock, so nobody
- * adds a pair that is still being removed.
+ * fast path), so nobody uses a page whose pair isn't there. A put reaches 0 under the lock, so
+ * nobody adds a pair that is still being removed.
+ *
+ * A split and a promotion of a 2M leaf move all pages of its range at once; the module takes and
+ * gives the pair in the same step:
+ *
+ *   0 --DEMOTE, then cmpxchg--> 512 --each page removed: put--> ... --> 0
+ *   0 <--PROMOTE, then cmpxchg-- 512
+ *
+ * All frames of the range are that leaf's, under mmu.lock held for writing: nobody else gets or
+ * puts one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -55,7 +64,7 @@ static u64 range_operand(pfn_t pfn)
 	return fn_to_addr(fn_align_down(pfn, PG_LEVEL_2M)) | PAMT_LEVEL_2M;
 }
 
-static void free_pair(struct tdx_module *m, const pfn_t pair[2])
+void tdx_pair_free(struct tdx_module *m, const pfn_t pair[2])
 {
 	for (int i = 0; i < 2; i++) {
 		host_retag(m->host, pair[i], PG_LEVEL_4K, 0);
@@ -63,7 +72,7 @@ static void free_pair(struct tdx_module *m, const pfn_t pair[2])
 	}
 }
 
-static int alloc_pair(struct tdx_module *m, pfn_t pair[2])
+int tdx_pair_alloc(struct tdx_module *m, pfn_t pair[2])
 {
 	int err = host_alloc(m->host, PG_LEVEL_4K, FRAME_PAMT, &pair[0]);
 
@@ -118,12 +127,12 @@ int tdx_pamt_get(struct tdx_module *m, pfn_t pfn)
 
 	if (!m->dynamic_pamt || get_existing(range_refs(m, pfn)))
 		return 0;
-	err = alloc_pair(m, pair);
+	err = tdx_pair_alloc(m, pair);
 	if (err)
 		return err;
 	err = get_slow(m, pfn, pair, &used);
 	if (!used)
-		free_pair(m, pair);
+		tdx_pair_free(m, pair);
 	return err;
 }
 
@@ -150,6 +159,8 @@ static bool remove_pair(struct tdx_module *m, pfn_t pfn, pfn_t pair[2])
 
 	if (tdx_seamcall_wait(m, TDH_PHYMEM_PAMT_REMOVE, &r) != TDX_SUCCESS) {
 		sync_store(range_refs(m, pfn), 1);
+		tdx_warn(m, "a Dynamic PAMT pair can't be removed: its 2M range can be mapped at "
+			    "4K only");
 		return false;
 	}
 	pair[0] = addr_to_fn(r.rdx);
@@ -179,7 +190,32 @@ void tdx_pamt_put(struct tdx_module *m, pfn_t pfn)
 	removed = seen == 1 && remove_pair(m, pfn, pair);
 	sync_mutex_unlock(&m->pamt_lock);
 	if (removed)
-		free_pair(m, pair);
+		tdx_pair_free(m, pair);
+}
+
+void tdx_pamt_split(struct tdx_module *m, pfn_t pfn)
+{
+	u32 *refs = range_refs(m, pfn);
+	u32 seen = 0;
+
+	sync_add_relaxed(&m->dpamt_pages, 2);
+	if (likely(sync_cmpxchg(refs, &seen, PTRS_PER_TABLE)))
+		return;
+	tdx_warn(m, "pages of a 2M leaf that was split were counted as used at 4K before");
+	sync_fetch_add(refs, PTRS_PER_TABLE);
+}
+
+void tdx_pamt_merge(struct tdx_module *m, pfn_t pfn, const pfn_t pair[2])
+{
+	u32 *refs = range_refs(m, pfn);
+	u32 seen = PTRS_PER_TABLE;
+
+	sync_add_relaxed(&m->dpamt_pages, (u64)-2);
+	if (unlikely(!sync_cmpxchg(refs, &seen, 0))) {
+		tdx_warn(m, "not just the pages of a promoted 2M range were counted as used at 4K");
+		sync_fetch_sub(refs, PTRS_PER_TABLE);
+	}
+	tdx_pair_free(m, pair);
 }
 
 int tdx_pamt_topup(struct tdx_module *m)
@@ -192,7 +228,7 @@ int tdx_pamt_topup(struct tdx_module *m)
 	lp = &m->per_lp[lp_current()->id];
 	if (lp->nr_spare)
 		return 0;
-	err = alloc_pair(m, lp->spare_pair);
+	err = tdx_pair_alloc(m, lp->spare_pair);
 	if (!err)
 		lp->nr_spare = 2;
 	return err;
@@ -203,7 +239,7 @@ void tdx_pamt_drain(struct tdx_module *m)
 	struct tdx_lp *lp = &m->per_lp[lp_current()->id];
 
 	if (lp->nr_spare)
-		free_pair(m, lp->spare_pair);
+		tdx_pair_free(m, lp->spare_pair);
 	lp->nr_spare = 0;
 }
 

@@ -3,6 +3,8 @@
 #include "tdx/seamcall.h"
 
 #define TDX_WAIT_TURNS 10000
+/* An interrupt is taken before each try, so one that comes in every one of them is a storm. */
+#define TDX_INTERRUPTED_TURNS 100
 
 /* Bit 62 of an HPA that comes back is a hint, not an address bit. */
 static pfn_t returned_pfn(u64 hpa)
@@ -57,6 +59,20 @@ u64 tdx_seamcall_wait(struct tdx_module *m, enum tdh_leaf leaf, struct tdx_regs 
 		    tdx_status_class(status) != TDX_INTERRUPTED_RESTARTABLE)
 			break;
 		sync_relax();
+		*r = in;
+		status = tdx_seamcall(m, leaf, r);
+	}
+	return status;
+}
+
+/* tdx_seamcall(), again while it is interrupted. */
+static u64 seamcall_uninterrupted(struct tdx_module *m, enum tdh_leaf leaf, struct tdx_regs *r)
+{
+	const struct tdx_regs in = *r;
+	u64 status = tdx_seamcall(m, leaf, r);
+
+	for (u32 turn = 1; unlikely(tdx_is_interrupted(status)) && turn < TDX_INTERRUPTED_TURNS;
+	     turn++) {
 		*r = in;
 		status = tdx_seamcall(m, leaf, r);
 	}
@@ -139,6 +155,43 @@ u64 tdh_mem_page_remove(struct td_mem_call *c)
 	u64 status = tdx_seamcall(c->td->module, TDH_MEM_PAGE_REMOVE, &r);
 
 	c->removed = returned_pfn(r.rcx);
+	return status;
+}
+
+u64 tdh_mem_range_unblock(struct td_mem_call *c)
+{
+	struct tdx_regs r = {.rcx = page_info(c->gfn, c->level), .rdx = td_tdr_hpa(c->td)};
+
+	return tdx_seamcall(c->td->module, TDH_MEM_RANGE_UNBLOCK, &r);
+}
+
+u64 tdh_mem_page_demote(struct td_mem_call *c)
+{
+	struct tdx_module *m = c->td->module;
+	struct tdx_regs r = {.rcx = page_info(c->gfn, c->level),
+			     .rdx = td_tdr_hpa(c->td),
+			     .r8 = fn_to_addr(c->table),
+			     .r9 = TDX_NULL_PA,
+			     .r10 = TDX_NULL_PA,
+			     .r11 = TDX_NULL_PA};
+
+	if (unlikely(!tdx_huge_pages_ok(m)))
+		return TDX_SW_ERROR;
+	if (c->has_pair) {
+		r.r12 = fn_to_addr(c->pair[0]);
+		r.r13 = fn_to_addr(c->pair[1]);
+	}
+	return seamcall_uninterrupted(m, TDH_MEM_PAGE_DEMOTE, &r);
+}
+
+u64 tdh_mem_page_promote(struct td_mem_call *c)
+{
+	struct tdx_regs r = {.rcx = page_info(c->gfn, c->level), .rdx = td_tdr_hpa(c->td)};
+	u64 status = seamcall_uninterrupted(c->td->module, TDH_MEM_PAGE_PROMOTE, &r);
+
+	c->removed = returned_pfn(r.rcx);
+	c->pair[0] = addr_to_fn(r.r12);
+	c->pair[1] = addr_to_fn(r.r13);
 	return status;
 }
 

@@ -20,6 +20,21 @@ static inline bool tdx_is_busy(u64 status)
 	return tdx_is_error(status) && (status >> 40 & 0xFF) == 2;
 }
 
+/*
+ * A status that no module gives: the call wasn't made, for want of what it needs. Bits 47:40 all
+ * ones mark errors of software's.
+ */
+#define TDX_SW_ERROR 0x8000FF0000000000ULL
+
+/**
+ * tdx_is_interrupted - the module gave way to something that is pending; start again from scratch
+ */
+static inline bool tdx_is_interrupted(u64 status)
+{
+	return tdx_status_class(status) == TDX_INTERRUPTED_RESTARTABLE ||
+	       tdx_status_class(status) == TDX_INTERRUPTED_BUSY;
+}
+
 /** tdx_operand_is_busy - the BUSY that goes away when vCPUs are out */
 static inline bool tdx_operand_is_busy(u64 status)
 {
@@ -53,6 +68,13 @@ u64 tdh_mem_sept_add(struct td *td, gfn_t gfn, enum pg_level level, pfn_t table)
 u64 tdh_mem_range_block(struct td_mem_call *c);
 u64 tdh_mem_track(struct td_mem_call *c);
 u64 tdh_mem_page_remove(struct td_mem_call *c);
+u64 tdh_mem_range_unblock(struct td_mem_call *c);
+/*
+ * Interrupted, these two are made again, a bounded number of times. DEMOTE isn't made at all
+ * without feature bit 51 (TDX_SW_ERROR): such a module promises no progress between interrupts.
+ */
+u64 tdh_mem_page_demote(struct td_mem_call *c);
+u64 tdh_mem_page_promote(struct td_mem_call *c);
 /** tdh_phymem_page_wbinvd - write back the lines of one 4K page under @hkid; it is nobody's */
 u64 tdh_phymem_page_wbinvd(struct tdx_module *m, u16 hkid, pfn_t pfn);
 

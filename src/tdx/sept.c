@@ -5,6 +5,8 @@
  *   none -> leaf     map      PAGE.AUG, or PAGE.ADD while the TD is built
  *   none -> table    link     SEPT.ADD
  *   leaf -> none     remove   BLOCK, TRACK, kick, PAGE.REMOVE, WBINVD; RECLAIM once the key is gone
+ *   leaf -> table    split    see split.c
+ *   table -> leaf    promote  see promote.c
  *
  * and everything else stops the VM. Under mmu.lock held for reading a BUSY module is the caller's to
  * retry; under the write lock it is answered here, by holding vCPUs out.
@@ -14,7 +16,7 @@
 
 #include "tdx/seamcall.h"
 
-static int td_illegal(struct td *td, const char *what)
+int td_illegal(struct td *td, const char *what)
 {
 	td->ops.vm_bugged(td->ops.vm, what);
 	return -EIO;
@@ -25,8 +27,12 @@ int td_bugged(struct td *td, enum tdh_leaf leaf, u64 status)
 	const char *name = tdx_status_name(status);
 	char why[128];
 
-	snprintf(why, sizeof(why), "%s answered %s (0x%016llx)", tdh_leaf_name(leaf),
-		 name ? name : "an unknown status", (unsigned long long)status);
+	if (status == TDX_SW_ERROR)
+		snprintf(why, sizeof(why), "%s needs what the module doesn't have",
+			 tdh_leaf_name(leaf));
+	else
+		snprintf(why, sizeof(why), "%s answered %s (0x%016llx)", tdh_leaf_name(leaf),
+			 name ? name : "an unknown status", (unsigned long long)status);
 	td->ops.vm_bugged(td->ops.vm, why);
 	return -EIO;
 }
@@ -60,7 +66,7 @@ static int map_leaf(struct td *td, gfn_t gfn, enum pg_level level, u64 spte)
 	if (level == PG_LEVEL_4K) {
 		err = tdx_pamt_get_locked(td->module, pfn);
 		if (unlikely(err == -EIO))
-			return td_illegal(td, "the module refused a Dynamic PAMT pair");
+			return td_illegal(td, "TDH.PHYMEM.PAMT.ADD was refused");
 		if (unlikely(err))
 			return err;
 	}
@@ -93,20 +99,29 @@ static void write_back(struct td *td, pfn_t pfn, enum pg_level level)
 	for (u64 i = 0; i < pages_per_level(level); i++) {
 		u64 status = tdh_phymem_page_wbinvd(td->module, td->hkid, pfn + i);
 
-		if (unlikely(status != TDX_SUCCESS))
+		if (unlikely(status != TDX_SUCCESS)) {
 			td_bugged(td, TDH_PHYMEM_PAGE_WBINVD, status);
+			return;
+		}
 	}
+}
+
+int td_block_and_track(struct td *td, struct td_mem_call *c)
+{
+	u64 status = td_call_no_vcpus(tdh_mem_range_block, c);
+
+	if (status != TDX_SUCCESS)
+		return td_bugged(td, TDH_MEM_RANGE_BLOCK, status);
+	return td_track(td);
 }
 
 /* The leaf leaves the S-EPT of a TD that may be running. */
 static int remove_live(struct td *td, gfn_t gfn, enum pg_level level, pfn_t pfn)
 {
 	struct td_mem_call c = {.td = td, .gfn = gfn, .level = level};
-	u64 status = td_call_no_vcpus(tdh_mem_range_block, &c);
+	u64 status;
 
-	if (status != TDX_SUCCESS)
-		return td_bugged(td, TDH_MEM_RANGE_BLOCK, status);
-	if (td_track(td))
+	if (td_block_and_track(td, &c))
 		return -EIO;
 	status = td_call_no_vcpus(tdh_mem_page_remove, &c);
 	if (status != TDX_SUCCESS)
@@ -147,15 +162,22 @@ static int td_set_external_spte(void *ctx, gfn_t gfn, u64 old_spte, u64 new_spte
 	struct td *td = ctx;
 	bool was = mmu_spte_is_present(old_spte);
 	bool is = mmu_spte_is_present(new_spte);
+	bool was_leaf, is_leaf;
 
 	if (!was && is)
 		return mmu_spte_is_leaf(new_spte, level) ? map_leaf(td, gfn, level, new_spte)
 							 : link_table(td, gfn, level, new_spte);
-	if (was && !is && mmu_spte_is_leaf(old_spte, level)) {
+	was_leaf = was && mmu_spte_is_leaf(old_spte, level);
+	if (was_leaf && !is) {
 		if (shared)
 			return td_illegal(td, "a private leaf is removed under the read lock");
 		return remove_leaf(td, gfn, level, old_spte);
 	}
+	is_leaf = is && mmu_spte_is_leaf(new_spte, level);
+	if (was_leaf && is && !is_leaf)
+		return td_split(td, gfn, level, old_spte, new_spte, shared);
+	if (was && !was_leaf && is_leaf)
+		return td_promote(td, gfn, level, old_spte, new_spte, shared);
 	return td_illegal(td, "a mirror entry changes in a way that the module has no call for");
 }
 
@@ -197,5 +219,9 @@ const struct mmu_external_ops td_external_ops = {
 	.reclaim_external_sp = td_reclaim_external_sp,
 	.alloc_external_spt = td_alloc_external_spt,
 	.free_external_spt = td_free_external_spt,
+	.alloc_split_metadata = td_alloc_split_metadata,
+	.free_split_metadata = td_free_split_metadata,
+	.split_cache_is_short = td_split_cache_is_short,
+	.topup_split_cache = td_topup_split_cache,
 	.flush_external = td_flush_external,
 };

@@ -159,6 +159,13 @@ static int build(struct td *td, const struct td_config *cfg)
 	return err;
 }
 
+static void free_td(struct td *td)
+{
+	td_split_cache_destroy(td);
+	free(td->vcpus);
+	free(td);
+}
+
 int td_create(struct tdx_module *m, const struct td_config *cfg, struct td **out)
 {
 	void *memory;
@@ -177,12 +184,13 @@ int td_create(struct tdx_module *m, const struct td_config *cfg, struct td **out
 		.ops = cfg->ops,
 		.shared_bit = cfg->gpaw - 1,
 		.max_vcpus = cfg->max_vcpus,
+		.demote_lock = cfg->demote_lock,
 	};
+	td_split_cache_init(td);
 	td->vcpus = calloc(cfg->max_vcpus, sizeof(struct td_vcpu *));
 	err = td->vcpus ? tdx_page_alloc(m, FRAME_TD_CONTROL, &td->tdr) : -ENOMEM;
 	if (err) {
-		free(td->vcpus);
-		free(td);
+		free_td(td);
 		return err;
 	}
 	err = build(td, cfg);
@@ -260,8 +268,7 @@ void td_destroy(struct td *td)
 		tdx_control_page_reclaim(td->module, td->tdcx[i]);
 	reclaim_tdr(td);
 	tdx_pamt_drain(td->module);
-	free(td->vcpus);
-	free(td);
+	free_td(td);
 }
 
 /* ---- facts -----------------------------------------------------------------------------------*/

@@ -5,10 +5,13 @@
  *
  * Guarantees:
  *  1. A BUSY from a change under the write lock is answered by holding vCPUs out, kicking them, and
- *     asking once more; any other unexpected status stops the VM (-EIO).
+ *     asking once more; any other unexpected status stops the VM (-EIO). A promotion is an offer:
+ *     what the module refuses, or is busy for twice, is undone, and comes to -EAGAIN.
  *  2. A failed change leaves key, frames and references as they were; but a leaf that the module
  *     doesn't let go of has its frame's bytes taken back, since its owner frees it: the VM is dead.
- *  3. Every page given to the module is taken back: after td_destroy() the TD owns none.
+ *  3. Every page given to the module is taken back: after td_destroy() the TD owns none. 4. With
+ *  TD_DEMOTE_LOCK_ALWAYS no TD makes another TD's split BUSY, with TD_DEMOTE_LOCK_SECOND_TRY
+ *     not its second try: a host that runs many TDs stops none of them.
  */
 #ifndef TDX_TDX_H
 #define TDX_TDX_H
@@ -36,6 +39,13 @@ struct tdx_module_config {
 	/* seam_tdmr_init_all(), NULL: loop over SYS.TDMR.INIT */
 	void (*tdmr_init_all)(void *seam);
 	void *seam;
+	/*
+	 * Something that shouldn't happen did, and memory is worse off for it: a 2M range of the
+	 * host stays 4K-only, or its count of users was wrong. Each time; any lock held; must not
+	 * block. NULL: nobody hears.
+	 */
+	void (*warn)(void *ctx, const char *what);
+	void *warn_ctx;
 };
 
 /**
@@ -77,10 +87,13 @@ struct td_ops {
 	void *vm;
 };
 
-/* DEMOTE with a PAMT pair contends with another TD's PAMT.ADD: who takes the PAMT lock for it. */
+/*
+ * DEMOTE with a PAMT pair contends with another TD's PAMT.ADD, which locks the 2M range that the
+ * pair's pages may lie in: when DEMOTE takes the PAMT lock.
+ */
 enum td_demote_lock {
 	TD_DEMOTE_LOCK_ALWAYS,
-	TD_DEMOTE_LOCK_SECOND_TRY,
+	TD_DEMOTE_LOCK_SECOND_TRY, /* a BUSY costs a kick, but nobody waits here */
 };
 
 struct td_config {
@@ -91,7 +104,13 @@ struct td_config {
 	struct td_ops ops;
 };
 
-extern const struct mmu_external_ops td_external_ops; /* ctx: the struct td */
+/*
+ * ctx: the struct td. Splits are refused under the read lock (-EOPNOTSUPP, nothing called): every
+ * module that says so needs BLOCK first, which only UNBLOCK takes back, which may be BUSY. A split
+ * and a promotion need a module with feature bit 51; without it a promotion is refused (-EAGAIN),
+ * since the leaf could never be split again.
+ */
+extern const struct mmu_external_ops td_external_ops;
 
 /**
  * td_create - a TD in op_state INITIALIZED, its key configured on every package

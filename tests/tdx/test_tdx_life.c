@@ -59,7 +59,9 @@ static void test_no_dynamic_pamt_in_1_5_05(void **state)
 	tdx_rig_down(&r);
 }
 
-/* PAMT sizes are those of the fact sheet: 4 GiB + 8 MiB + 16 KiB a TiB; 32 MiB + ... when dynamic. */
+/*
+ * Row 71: PAMT sizes are the fact sheet's: 4 GiB + 8 MiB + 16 KiB a TiB; 32 MiB + ... when dynamic.
+ */
 static void test_pamt_sizes(void **state)
 {
 	u64 tib = 1024 * GB;
