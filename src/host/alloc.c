@@ -207,12 +207,45 @@ static void account(struct host *host, enum frame_use use, u64 frames)
 	sync_add_relaxed(&host->used[use], frames);
 }
 
+#ifdef SEPTUM_CHECK
+void host_fail_alloc_at(struct host *host, u64 n)
+{
+	sync_store(&host->fail_alloc_at, n);
+}
+
+bool host_alloc_fails(struct host *host)
+{
+	u64 left = sync_load(&host->fail_alloc_at);
+
+	/* Of threads that allocate at once each takes one step of the countdown. */
+	while (left) {
+		if (sync_cmpxchg(&host->fail_alloc_at, &left, left - 1))
+			return left == 1;
+	}
+	return false;
+}
+#else
+void host_fail_alloc_at(struct host *host, u64 n)
+{
+	(void)host;
+	(void)n;
+}
+
+bool host_alloc_fails(struct host *host)
+{
+	(void)host;
+	return false;
+}
+#endif
+
 int host_alloc(struct host *host, enum pg_level level, enum frame_use use, pfn_t *pfn)
 {
 	struct frame_allocator *a = host->allocator;
 	u64 index = 0;
 	bool found;
 
+	if (unlikely(host_alloc_fails(host)))
+		return -ENOMEM;
 	sync_mutex_lock(&a->lock);
 	found = take_block(a, level, &index);
 	if (found && level == PG_LEVEL_1G)

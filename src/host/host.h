@@ -64,6 +64,7 @@ struct host {
 	u64 used[FRAME_USE_COUNT]; /* 4K frames in use, by purpose; statistics */
 	u64 zeroing_ns; /* time host_zero() spent writing frames that were dirty; statistics */
 	u64 first_touch_ns; /* time spent in the first write to clean frames by host_write(); statistics */
+	u64 fail_alloc_at; /* host_fail_alloc_at(); atomic */
 };
 
 /**
@@ -87,6 +88,15 @@ void host_destroy(struct host *host);
  */
 int host_alloc(struct host *host, enum pg_level level, enum frame_use use, pfn_t *pfn);
 void host_free(struct host *host, pfn_t pfn, enum pg_level level, enum frame_use use);
+/**
+ * host_fail_alloc_at - the @n-th allocation from now on fails, once; 0: none does
+ *
+ * Counts host_alloc(), and memory beside it whose owner asks host_alloc_fails(). Checking builds only,
+ * elsewhere nothing fails.
+ */
+void host_fail_alloc_at(struct host *host, u64 n);
+/** host_alloc_fails - count one allocation; true if it is the one that must fail */
+bool host_alloc_fails(struct host *host);
 /**
  * host_reserve - take the 2M-aligned range [@pfn, @pfn + @count), all of it free, for @use
  *

@@ -437,6 +437,35 @@ static void concurrent_churn(void **state)
 	host_destroy(c.host);
 }
 
+#ifdef SEPTUM_CHECK
+/* The n-th allocation fails, once, with nothing taken; those after it are as ever. */
+static void nth_allocation_fails(void **state)
+{
+	struct host *host = make_host(SIZE_1G);
+	pfn_t pfn[5];
+
+	(void)state;
+	for (u64 n = 1; n <= 5; n++) {
+		host_fail_alloc_at(host, n);
+		for (u64 i = 1; i <= 5; i++)
+			assert_int_equal(host_alloc(host, PG_LEVEL_4K, FRAME_OTHER, &pfn[i - 1]),
+					 i == n ? -ENOMEM : 0);
+		assert_int_equal(host_frames_used(host), 4);
+		for (u64 i = 1; i <= 5; i++)
+			if (i != n)
+				host_free(host, pfn[i - 1], PG_LEVEL_4K, FRAME_OTHER);
+	}
+	host_fail_alloc_at(host, 2);
+	assert_false(host_alloc_fails(host));
+	assert_true(host_alloc_fails(host));
+	assert_false(host_alloc_fails(host));
+	host_fail_alloc_at(host, 1);
+	host_fail_alloc_at(host, 0);
+	assert_false(host_alloc_fails(host));
+	host_destroy(host);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,6 +478,9 @@ int main(void)
 		cmocka_unit_test(refused_reserve_takes_nothing),
 		cmocka_unit_test(bad_ranges),
 		cmocka_unit_test(concurrent_churn),
+#ifdef SEPTUM_CHECK
+		cmocka_unit_test(nth_allocation_fails),
+#endif
 	};
 
 	sync_thread_enter();
