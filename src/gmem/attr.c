@@ -61,7 +61,7 @@ static u64 set_find(const struct gmem_attr_set *set, u64 index)
 	return low;
 }
 
-/* Pairs with the release in gmem_attrs_set(): the array is complete. Inside an RCU section. */
+/* Pairs with the release in gmem_attrs_commit(): the array is complete. Inside an RCU section. */
 static const struct gmem_attr_set *set_current(struct gmem_attrs *attrs)
 {
 	return sync_load_acquire(&attrs->set);
@@ -116,15 +116,29 @@ u64 gmem_attrs_nr_ranges(struct gmem_attrs *attrs)
 	return nr;
 }
 
-int gmem_attrs_set(struct gmem_attrs *attrs, u64 index, u64 nr, bool private)
+u64 gmem_attrs_run_end(struct gmem_attrs *attrs, u64 index, u64 end)
 {
-	struct gmem_attr_set *old = attrs->set, *next;
+	const struct gmem_attr_set *set;
+	u64 run_end;
+
+	sync_rcu_read_lock();
+	set = set_current(attrs);
+	run_end = range_end(attrs, set, set_find(set, index));
+	sync_rcu_read_unlock();
+	return min_u64(run_end, end);
+}
+
+struct gmem_attr_set *gmem_attrs_prepare(const struct gmem_attrs *attrs, u64 index, u64 nr,
+					 bool private)
+{
+	const struct gmem_attr_set *old = attrs->set;
+	struct gmem_attr_set *next;
 	u64 last = index + nr;
 
 	/* A change cuts at most one range into three. */
 	next = set_alloc(old->nr + 2);
 	if (!next)
-		return -ENOMEM;
+		return NULL;
 	for (u64 i = 0; i < old->nr; i++) {
 		u64 start = old->range[i].start, end = range_end(attrs, old, i);
 
@@ -135,8 +149,19 @@ int gmem_attrs_set(struct gmem_attrs *attrs, u64 index, u64 nr, bool private)
 		if (end > last)
 			set_push(next, max_u64(start, last), old->range[i].private);
 	}
+	return next;
+}
+
+void gmem_attrs_commit(struct gmem_attrs *attrs, struct gmem_attr_set *next)
+{
+	struct gmem_attr_set *old = attrs->set;
+
 	/* Pairs with the acquire in set_current(). */
 	sync_store_release(&attrs->set, next);
 	sync_rcu_call(&old->rcu, set_free_rcu);
-	return 0;
+}
+
+void gmem_attrs_abort(struct gmem_attr_set *next)
+{
+	free(next);
 }

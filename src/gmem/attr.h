@@ -28,7 +28,19 @@ bool gmem_attrs_is_private(struct gmem_attrs *attrs, u64 index);
 bool gmem_attrs_is_uniform(struct gmem_attrs *attrs, u64 index, u64 nr);
 u64 gmem_attrs_nr_ranges(struct gmem_attrs *attrs);
 
-/** gmem_attrs_set - 0, or -ENOMEM with nothing changed; the range is as for is_uniform */
-int gmem_attrs_set(struct gmem_attrs *attrs, u64 index, u64 nr, bool private);
+/**
+ * gmem_attrs_prepare - make all that is needed to give a range one attribute; changes nothing
+ *
+ * The range is as for is_uniform. Return: what gmem_attrs_commit() or gmem_attrs_abort() takes, or
+ * NULL without memory. Attributes don't change in between.
+ */
+struct gmem_attr_set *gmem_attrs_prepare(const struct gmem_attrs *attrs, u64 index, u64 nr,
+					 bool private);
+/** gmem_attrs_commit - the change happens; can't fail */
+void gmem_attrs_commit(struct gmem_attrs *attrs, struct gmem_attr_set *next);
+void gmem_attrs_abort(struct gmem_attr_set *next);
+
+/** gmem_attrs_run_end - first index after @index whose attribute differs, @end at most */
+u64 gmem_attrs_run_end(struct gmem_attrs *attrs, u64 index, u64 end);
 
 #endif

@@ -6,7 +6,7 @@
  * One word a 2M block says what backs the block:
  *
  *	empty ----> one 2M folio ----------------> empty
- *	  \                            (punched)    ^
+ *	  \                      (all punched)     ^
  *	   `------> table of 4K folios -------------'
  *
  * Words and table entries are published with release by an allocator that holds the block's
@@ -167,10 +167,40 @@ static void account(struct gmem_file *file, u64 index, enum pg_level level)
 	sync_fetch_add(&file->frames, pages_per_level(level));
 }
 
+enum pg_level gmem_folio_level(struct gmem_file *file, u64 index)
+{
+	enum pg_level level = PG_LEVEL_NONE;
+	pfn_t pfn;
+
+	if (index >= file->nr_pages)
+		return PG_LEVEL_NONE;
+	sync_rcu_read_lock();
+	if (!lookup(file, index, &pfn, &level))
+		level = PG_LEVEL_NONE;
+	sync_rcu_read_unlock();
+	return level;
+}
+
 static bool may_be_huge(const struct gmem_file *file, u64 index)
 {
 	return file->backing == GMEM_THP &&
 	       fn_align_down(index, PG_LEVEL_2M) + BLOCK_PAGES <= file->nr_pages;
+}
+
+/*
+ * A new folio holds what its frames held. Private pages are zeroed by the guest's ACCEPT, or when
+ * they become shared; those of [@index, @end) that are shared already have to be zeroed now.
+ * Attributes don't change: invalidate_lock is held for reading.
+ */
+static void zero_shared(struct gmem_file *file, u64 index, u64 end, pfn_t pfn)
+{
+	for (u64 at = index, run_end; at < end; at = run_end) {
+		run_end = gmem_attrs_run_end(&file->attrs, at, end);
+		if (gmem_attrs_is_private(&file->attrs, at))
+			continue;
+		for (u64 i = at; i < run_end; i++)
+			host_zero(file->host, pfn + (i - index), PG_LEVEL_4K, 0);
+	}
 }
 
 static int allocate_small(struct gmem_file *file, u64 index, pfn_t *pfn)
@@ -189,6 +219,7 @@ static int allocate_small(struct gmem_file *file, u64 index, pfn_t *pfn)
 		}
 		publish(block, (u64)table);
 	}
+	zero_shared(file, index, index + 1, *pfn);
 	account(file, index, PG_LEVEL_4K);
 	publish(&table->folio[index % BLOCK_PAGES], folio_word(*pfn));
 	return 0;
@@ -202,6 +233,9 @@ static int allocate(struct gmem_file *file, u64 index, pfn_t *pfn, enum pg_level
 
 	if (!sync_load(block) && may_be_huge(file, index) &&
 	    !host_alloc(file->host, PG_LEVEL_2M, FRAME_GUEST, &first)) {
+		u64 start = fn_align_down(index, PG_LEVEL_2M);
+
+		zero_shared(file, start, start + BLOCK_PAGES, first);
 		account(file, index, PG_LEVEL_2M);
 		publish(block, folio_word(first));
 		*pfn = first + index % BLOCK_PAGES;
@@ -265,16 +299,51 @@ static void drop_small(struct gmem_file *file, struct folio_table *table, u64 fi
 	}
 }
 
-/* [@index, @end) lies inside one block, and inside one folio only if it is all of it. */
+static bool is_whole_block(u64 index, u64 end)
+{
+	return index % BLOCK_PAGES == 0 && end % BLOCK_PAGES == 0;
+}
+
+/* Pages [@index, @end) of the 2M folio in @word: all of it at once, since a tag is kept for 2M. */
+static void zero_in_huge(struct gmem_file *file, u64 word, u64 index, u64 end)
+{
+	pfn_t first = folio_pfn(word);
+
+	if (is_whole_block(index, end)) {
+		host_zero(file->host, first, PG_LEVEL_2M, 0);
+		return;
+	}
+	for (; index < end; index++)
+		host_zero(file->host, first + index % BLOCK_PAGES, PG_LEVEL_4K, 0);
+}
+
+/* Both act on the part [@index, @end) of one block, whose word isn't empty. */
+static void zero_in_block(struct gmem_file *file, u64 index, u64 end)
+{
+	u64 word = sync_load(&file->block[index / BLOCK_PAGES]);
+
+	if (word & FOLIO_PRESENT) {
+		zero_in_huge(file, word, index, end);
+		return;
+	}
+	for (; index < end; index++) {
+		u64 folio = sync_load(&word_table(word)->folio[index % BLOCK_PAGES]);
+
+		if (folio)
+			host_zero(file->host, folio_pfn(folio), PG_LEVEL_4K, 0);
+	}
+}
+
 static void drop_in_block(struct gmem_file *file, u64 index, u64 end)
 {
 	u64 *block = &file->block[index / BLOCK_PAGES];
 	u64 word = sync_load(block);
 
-	if (!word)
-		return;
 	if (word & FOLIO_PRESENT) {
-		drop_huge(file, block);
+		if (is_whole_block(index, end))
+			drop_huge(file, block);
+		else
+			zero_in_huge(file, word, index, end);
 		return;
 	}
 	drop_small(file, word_table(word), index % BLOCK_PAGES, (end - 1) % BLOCK_PAGES);
@@ -285,7 +354,9 @@ static void drop_in_block(struct gmem_file *file, u64 index, u64 end)
 	}
 }
 
-static void drop_range(struct gmem_file *file, u64 index, u64 end)
+/* Calls @fn for the part of each block in use that lies in [@index, @end). */
+static void for_each_block(struct gmem_file *file, u64 index, u64 end,
+			   void (*fn)(struct gmem_file *file, u64 index, u64 end))
 {
 	u64 next;
 
@@ -295,15 +366,12 @@ static void drop_range(struct gmem_file *file, u64 index, u64 end)
 			continue;
 		}
 		next = min_u64(fn_align_down(index, PG_LEVEL_2M) + BLOCK_PAGES, end);
-		drop_in_block(file, index, next);
+		if (sync_load(&file->block[index / BLOCK_PAGES]))
+			fn(file, index, next);
 	}
 }
 
-/* A cut before @index would go through a folio in use. */
-static bool cuts_folio(const struct gmem_file *file, u64 index)
-{
-	return index % BLOCK_PAGES && sync_load(&file->block[index / BLOCK_PAGES]) & FOLIO_PRESENT;
-}
+/* ---- holes -----------------------------------------------------------------------------------*/
 
 /* The part of [@index, @index + @nr) that somebody is bound to; NULL if there is none. */
 static const struct gmem_binding *binding_of(const struct gmem_file *file, u64 *index, u64 *nr)
@@ -337,26 +405,120 @@ int gmem_punch_hole(struct gmem_file *file, u64 index, u64 nr)
 	if (!is_in_file(file, index, nr))
 		return -EINVAL;
 	sync_write_lock(&file->invalidate_lock);
-	if (cuts_folio(file, index) || cuts_folio(file, index + nr)) {
-		sync_write_unlock(&file->invalidate_lock);
-		return -EINVAL;
-	}
 	b = binding_of(file, &at, &count);
 	if (b) {
 		b->ops->begin(b->client, at, count);
 		err = unmap_clients(b, at, count);
 	}
 	if (!err)
-		drop_range(file, index, index + nr);
+		for_each_block(file, index, index + nr, drop_in_block);
 	if (b)
 		b->ops->end(b->client, at, count);
 	sync_write_unlock(&file->invalidate_lock);
 	return err;
 }
 
+/* ---- conversion ------------------------------------------------------------------------------*/
+struct conversion {
+	struct gmem_file *file;
+	u64 index, end;
+	bool to_private;
+	struct gmem_attr_set *next; /* the attributes as they will be */
+};
+
+/* The next run at @*at or after that changes sides; false if there is none. */
+static bool next_run(const struct conversion *c, u64 *at, u64 *run_end)
+{
+	struct gmem_attrs *attrs = &c->file->attrs;
+
+	for (; *at < c->end; *at = *run_end) {
+		*run_end = gmem_attrs_run_end(attrs, *at, c->end);
+		if (gmem_attrs_is_private(attrs, *at) != c->to_private)
+			return true;
+	}
+	return false;
+}
+
+static int prepare_runs(const struct conversion *c)
+{
+	int err = 0;
+
+	for (u64 at = c->index, end; !err && next_run(c, &at, &end); at = end) {
+		u64 index = at, nr = end - at;
+		const struct gmem_binding *b = binding_of(c->file, &index, &nr);
+
+		if (b)
+			err = b->ops->prepare(b->client, index, nr);
+	}
+	return err;
+}
+
+/*
+ * From here on nothing fails. What the pages held must not show on the other side: to shared they
+ * are zeroed here (hardware leaves what the other key makes of the bytes; zeros are as good, and
+ * the same every time), to private by the guest's ACCEPT.
+ */
+static void commit_runs(const struct conversion *c)
+{
+	for (u64 at = c->index, end; next_run(c, &at, &end); at = end) {
+		u64 index = at, nr = end - at;
+		const struct gmem_binding *b = binding_of(c->file, &index, &nr);
+
+		if (b)
+			b->ops->commit(b->client, index, nr);
+		if (!c->to_private)
+			for_each_block(c->file, at, end, zero_in_block);
+	}
+	gmem_attrs_commit(&c->file->attrs, c->next);
+}
+
+static int convert(const struct conversion *c)
+{
+	u64 index = c->index, nr = c->end - c->index;
+	const struct gmem_binding *b = binding_of(c->file, &index, &nr);
+	int err;
+
+	if (b)
+		b->ops->begin(b->client, index, nr);
+	err = prepare_runs(c);
+	if (err)
+		gmem_attrs_abort(c->next);
+	else
+		commit_runs(c);
+	if (b)
+		b->ops->end(b->client, index, nr);
+	return err;
+}
+
+/* Before the point of no return, and before any client hears of it. */
+static struct gmem_attr_set *prepare_attrs(struct gmem_file *file, u64 index, u64 nr, bool private)
+{
+	if (host_alloc_fails(file->host))
+		return NULL;
+	return gmem_attrs_prepare(&file->attrs, index, nr, private);
+}
+
+int gmem_convert(struct gmem_file *file, u64 index, u64 nr, bool to_private)
+{
+	struct conversion c = {
+		.file = file, .index = index, .end = index + nr, .to_private = to_private};
+	u64 at = index, run_end;
+	int err = 0;
+
+	if (!is_in_file(file, index, nr))
+		return -EINVAL;
+	sync_write_lock(&file->invalidate_lock);
+	if (next_run(&c, &at, &run_end)) {
+		c.next = prepare_attrs(file, index, nr, to_private);
+		err = c.next ? convert(&c) : -ENOMEM;
+	}
+	sync_write_unlock(&file->invalidate_lock);
+	return err;
+}
+
 void gmem_destroy(struct gmem_file *file)
 {
-	drop_range(file, 0, file->nr_pages);
+	for_each_block(file, 0, file->nr_pages, drop_in_block);
 	for (u32 i = 0; i < NR_FOLIO_LOCKS; i++)
 		sync_mutex_destroy(&file->folio_lock[i]);
 	sync_rwlock_destroy(&file->invalidate_lock);
@@ -409,12 +571,21 @@ u64 gmem_nr_ranges(struct gmem_file *file)
 
 int gmem_set_private(struct gmem_file *file, u64 index, u64 nr, bool private)
 {
-	int err;
+	struct gmem_attr_set *next;
+	int err = 0;
 
 	if (!is_in_file(file, index, nr))
 		return -EINVAL;
 	sync_write_lock(&file->invalidate_lock);
-	err = file->binding.ops ? -EBUSY : gmem_attrs_set(&file->attrs, index, nr, private);
+	if (file->binding.ops) {
+		err = -EBUSY;
+	} else {
+		next = prepare_attrs(file, index, nr, private);
+		if (next)
+			gmem_attrs_commit(&file->attrs, next);
+		else
+			err = -ENOMEM;
+	}
 	sync_write_unlock(&file->invalidate_lock);
 	return err;
 }
