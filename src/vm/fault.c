@@ -3,7 +3,8 @@
  * EPT violations: from the registers of an exit to a struct mmu_fault, and the guest's wish for a
  * page size on the way.
  *
- *   private, type ACCEPT   the guest accepts at a level: nothing larger may be mapped there
+ *   private, type ACCEPT   the guest accepts at a level: what is mapped larger there is split, and
+ *                          nothing larger is mapped any more
  *   private, type 6        access to a page that it has not accepted, without #VE: the VM dies
  *   private, else; shared  map what the file has, as large as all agree on
  */
@@ -26,38 +27,25 @@ static int die_before_accept(struct vm *vm, gpa_t gpa)
 	return -EIO;
 }
 
-static int die_split(struct vm *vm, gfn_t gfn, const struct mmu_mapping *m)
-{
-	char why[VM_WHY_MAX];
-
-	snprintf(why, sizeof(why),
-		 "the guest accepts 4K of GPA 0x%llx, which is mapped at %llu KiB and can't be "
-		 "split",
-		 (unsigned long long)fn_to_addr(gfn),
-		 (unsigned long long)level_size(m->level) >> 10);
-	vm_bugged(vm, why);
-	return -EIO;
-}
-
 /*
- * The guest accepts at @level: from now on nothing larger is mapped there. The look without a lock is
- * safe since the bit is one-way, and is set after what it stands for is done, under the write lock:
- * it spares the other 511 accepts of a block that lock.
+ * The guest accepts at @level: what maps the gfn above it is split, and from now on no fault maps
+ * anything larger there. The look without a lock is safe since the bit is set after the split,
+ * inside the same section of the write lock: it spares the other 511 accepts of a block that lock.
+ * Promotion alone takes the bit back, together with putting the large leaf there; who relied on the
+ * bit just before that faults once more, and finds it clear.
+ *
+ * No flush is owed: a split has had every vCPU out.
  */
 static int limit_to_accept_level(struct vm *vm, gfn_t gfn, enum pg_level level)
 {
-	struct mmu_mapping m;
-	int err = 0;
+	int err;
 
 	if (level > PG_LEVEL_2M || mmu_slot_test_guest_inhibit(&vm->slot, gfn, level + 1))
 		return 0;
 	sync_write_lock(mmu_lock(vm->mmu));
-	if (mmu_lookup(vm->mmu, gfn, true, &m) && m.level > level) {
-		err = die_split(vm, gfn, &m);
-	} else {
-		for (enum pg_level l = level + 1; l <= PG_LEVEL_MAX_LEAF; l++)
-			mmu_slot_set_guest_inhibit(&vm->slot, gfn, l);
-	}
+	err = mmu_split_to_level(vm->mmu, gfn, gfn + 1, level, true);
+	for (enum pg_level l = level + 1; !err && l <= PG_LEVEL_MAX_LEAF; l++)
+		mmu_slot_set_guest_inhibit(&vm->slot, gfn, l);
 	sync_write_unlock(mmu_lock(vm->mmu));
 	return err;
 }
@@ -67,20 +55,14 @@ static enum pg_level min_level(enum pg_level a, enum pg_level b)
 	return a < b ? a : b;
 }
 
-/* Largest level that policy, TD, folio, slot and attributes allow. */
-static enum pg_level max_level(struct vm *vm, gfn_t gfn, u64 index, enum pg_level folio,
-			       bool private)
+/* Largest level that policy, TD, folio and slot (attributes among them: MIXED) allow. */
+static enum pg_level max_level(struct vm *vm, gfn_t gfn, enum pg_level folio, bool private)
 {
 	enum pg_level level = min_level(folio, td_max_level(vm->td, private));
 
 	if (private)
 		level = min_level(level, vm->max_level);
-	level = mmu_slot_max_level(&vm->slot, gfn, level);
-	/* The slot says so for blocks inside it, and gfn and index agree modulo their size. */
-	while (level > PG_LEVEL_4K &&
-	       !gmem_is_uniform(vm->file, fn_align_down(index, level), pages_per_level(level)))
-		level--;
-	return level;
+	return mmu_slot_max_level(&vm->slot, gfn, level);
 }
 
 static int map_once(struct vcpu *vcpu, gfn_t gfn, u64 index, bool private, bool write)
@@ -88,23 +70,28 @@ static int map_once(struct vcpu *vcpu, gfn_t gfn, u64 index, bool private, bool 
 	struct vm *vm = vcpu->vm;
 	struct mmu_fault fault = {.gfn = gfn, .private = private, .write = write};
 	enum pg_level folio;
-	int err = mmu_cache_topup(&vcpu->cache);
+	int ret = mmu_cache_topup(&vcpu->cache);
 
-	if (!err)
-		err = td_fault_topup(vm->td);
-	if (unlikely(err))
-		return err;
+	if (!ret)
+		ret = td_fault_topup(vm->td);
+	if (unlikely(ret))
+		return ret;
 	/* Before attributes and frame are looked up: if either changes, the map is refused. */
 	fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
 	if (unlikely(gmem_is_private(vm->file, index) != private))
 		return -EFAULT;
 	if (mmu_invalidate_retry(vm->mmu, fault.invalidate_seq, gfn))
 		return MMU_RET_RETRY;
-	err = gmem_get_pfn(vm->file, index, &fault.pfn, &folio);
-	if (unlikely(err))
-		return err;
-	fault.max_level = max_level(vm, gfn, index, folio, private);
-	return mmu_map(vm->mmu, &vcpu->cache, &fault);
+	ret = gmem_get_pfn(vm->file, index, &fault.pfn, &folio);
+	if (unlikely(ret))
+		return ret;
+	fault.max_level = max_level(vm, gfn, folio, private);
+	ret = mmu_map(vm->mmu, &vcpu->cache, &fault);
+	/* The folio could carry more than was mapped: maybe this was the last page missing. */
+	if (unlikely(vm->promoter.policy) && ret == MMU_RET_FIXED && private &&
+	    fault.max_level < folio)
+		vm_promote_note(vm, gfn);
+	return ret;
 }
 
 /*

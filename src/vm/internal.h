@@ -21,6 +21,7 @@ struct vcpu {
 	void *guest;
 	struct tdx_regs regs; /* of the last exit; then the answer to it */
 	gpa_t fault_gpa;
+	bool stopped;	       /* by VM_HC_STOP; counted in vm->nr_stopped */
 	u64 outside_since;     /* host_now_ns() */
 	struct vm_stats stats; /* written by its thread, read by anyone */
 
@@ -45,6 +46,24 @@ enum vm_life {
 
 #define VM_WHY_MAX 160
 
+#define VM_CANDIDATES 64
+
+/* Who puts huge leaves back (promote.c). Atomic but for what start and stop write. */
+struct vm_promoter {
+	enum vm_promote policy; /* OFF, too, where nothing large may be mapped */
+	u64 candidate[VM_CANDIDATES];
+	u32 nr;	  /* candidates; a hint */
+	u32 turn; /* exits that found candidates */
+
+	/* The thread of VM_PROMOTE_IDLE: woken by turns, by asked (to finish), and by quit. */
+	struct sync_thread thread;
+	struct lp *lp;
+	struct sync_waitq wake, done;
+	u32 seen; /* its own: last turn that it looked at */
+	u32 asked, finished;
+	u32 quit;
+};
+
 struct vm {
 	struct host *host;
 	struct machine *machine;
@@ -56,7 +75,9 @@ struct vm {
 	u32 shared_bit;
 	bool slot_made;
 	struct vcpu *vcpus;
-	u32 nr_vcpus; /* made so far */
+	u32 nr_vcpus;	/* made so far */
+	u32 nr_stopped; /* vCPUs whose guest has stopped; atomic */
+	struct vm_promoter promoter;
 
 	/*
 	 * enum vm_life. Leaves ALIVE once, by a compare-exchange; becomes DEAD by a store-release after
@@ -78,8 +99,29 @@ int vm_fault(struct vcpu *vcpu);
 extern const struct gmem_client_ops vm_gmem_ops;
 /** vm_discard - the guest gives [@gpa, @gpa + @size) back. Return: 0, -EINVAL */
 int vm_discard(struct vm *vm, gpa_t gpa, u64 size);
+/**
+ * vm_convert - [@gpa, @gpa + @size) becomes what the shared bit of @gpa says
+ *
+ * Return: 0; -EINVAL, -ENOMEM or -EIO with nothing changed.
+ */
+int vm_convert(struct vm *vm, gpa_t gpa, u64 size);
+/* Bar faults from the blocks that a range touches; and let those that came retry. */
+void vm_invalidate_begin(struct vm *vm, gfn_t start, gfn_t end);
+void vm_invalidate_end(struct vm *vm);
 /** vm_load_image - PAGE.ADD of every page of @image; before td_finalize() */
 int vm_load_image(struct vm *vm, const struct vm_image *image);
+
+/* promote.c */
+/** vm_promote_start - the TD is RUNNABLE. Return: 0 or -errno */
+int vm_promote_start(struct vm *vm, const struct vm_config *cfg);
+/** vm_promote_stop - no vCPU runs any more */
+void vm_promote_stop(struct vm *vm);
+/** vm_promote_note - a fault has mapped @gfn smaller than its folio */
+void vm_promote_note(struct vm *vm, gfn_t gfn);
+/** vm_promote_at_exit - a vCPU has left the guest; no lock is held */
+void vm_promote_at_exit(struct vm *vm);
+/** vm_promote_finish - the last vCPU has stopped: returns when there is nothing left to promote */
+void vm_promote_finish(struct vm *vm);
 
 /** vm_slot_index - index in the file of @gfn; false outside the slot */
 static inline bool vm_slot_index(const struct vm *vm, gfn_t gfn, u64 *index)

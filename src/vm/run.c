@@ -5,11 +5,9 @@
 
 #include "vm/internal.h"
 
-/* R10 of a hypercall's answer, as the guest-host interface has it. */
-#define HC_SUCCESS 0
-#define HC_INVALID_OPERAND 0x8000000000000000ULL
+/* R10 of a hypercall and of its answer, as the guest-host interface has them. */
 #define HC_STANDARD 0
-#define HC_MAP_GPA 0x10001
+#define HC_SUCCESS 0
 
 /* Beside those of the ABI header: an NMI, which the module reports as itself. */
 #define EXIT_REASON_NMI 0
@@ -119,22 +117,59 @@ static u64 vcpu_enter(struct vcpu *vcpu)
 }
 
 /* ---- out -------------------------------------------------------------------------------------*/
+static void add(u64 *counter, u64 n)
+{
+	sync_store(counter, sync_load(counter) + n); /* one writer */
+}
+
+/* MapGPA. Return: the answer. */
+static struct tdx_regs map_gpa(struct vcpu *vcpu, gpa_t gpa, u64 size)
+{
+	struct vm_stats *stats = &vcpu->stats;
+	int err = vm_convert(vcpu->vm, gpa, size);
+
+	bump(&stats->exits_map_gpa);
+	if (err == -ENOMEM)
+		return (struct tdx_regs){.r10 = VM_HC_RETRY, .r11 = gpa};
+	if (err)
+		return (struct tdx_regs){.r10 = VM_HC_INVALID_OPERAND};
+	if (gpa >> vcpu->vm->shared_bit & 1) {
+		bump(&stats->conversions_to_shared);
+		add(&stats->pages_to_shared, addr_to_fn(size));
+	} else {
+		bump(&stats->conversions_to_private);
+		add(&stats->pages_to_private, addr_to_fn(size));
+	}
+	return (struct tdx_regs){.r10 = HC_SUCCESS};
+}
+
+/* The guest of @vcpu is done; with the last one the run is. */
+static int stop(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	vcpu->stopped = true;
+	if (sync_fetch_add(&vm->nr_stopped, 1) + 1 == vm->nr_vcpus)
+		vm_promote_finish(vm);
+	return RUN_STOP;
+}
+
 static int handle_hypercall(struct vcpu *vcpu)
 {
 	struct tdx_regs *r = &vcpu->regs;
-	u64 answer = HC_INVALID_OPERAND;
+	struct tdx_regs answer = {.r10 = VM_HC_INVALID_OPERAND};
 	int ret = RUN_ON;
 
 	bump(&vcpu->stats.exits_tdcall);
 	if (r->r10 == VM_HC_VENDOR && r->r11 == VM_HC_STOP) {
-		answer = HC_SUCCESS;
-		ret = RUN_STOP;
+		answer.r10 = HC_SUCCESS;
+		ret = stop(vcpu);
 	} else if (r->r10 == VM_HC_VENDOR && r->r11 == VM_HC_DISCARD) {
-		answer = (u64)(s64)vm_discard(vcpu->vm, r->r12, r->r13);
-	} else if (r->r10 == HC_STANDARD && r->r11 == HC_MAP_GPA) {
-		bump(&vcpu->stats.exits_map_gpa);
+		answer.r10 = (u64)(s64)vm_discard(vcpu->vm, r->r12, r->r13);
+	} else if (r->r10 == HC_STANDARD && r->r11 == VM_HC_MAP_GPA) {
+		answer = map_gpa(vcpu, r->r12, r->r13);
 	}
-	*r = (struct tdx_regs){.r10 = answer};
+	*r = answer;
 	return ret;
 }
 
@@ -153,6 +188,9 @@ static int handle_exit(struct vcpu *vcpu, u64 status)
 	int ret;
 
 	bump(&vcpu->stats.exits_total);
+	/* Before the exit is handled: what it adds is tried when the guest has run again. */
+	if (unlikely(vcpu->vm->promoter.policy))
+		vm_promote_at_exit(vcpu->vm);
 	switch ((u32)status) {
 	case TDX_EXIT_EPT_VIOLATION:
 		ret = vm_fault(vcpu);
@@ -211,6 +249,9 @@ int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest)
 
 	vcpu->ops = ops;
 	vcpu->guest = guest;
+	if (vcpu->stopped)
+		sync_fetch_sub(&vcpu->vm->nr_stopped, 1);
+	vcpu->stopped = false;
 	vcpu->outside_since = host_now_ns();
 	lp_set_current(lp);
 	lp->guest_ops = &timed_guest_ops;

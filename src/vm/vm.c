@@ -2,11 +2,12 @@
 /*
  * Life and death of a VM.
  *
- * Up: file, TD, MMU, slot, binding, vCPUs (each on its LP), image, MR.FINALIZE.
- * Down: vCPUs flushed on their LPs, key released, MMU (its leaves and tables are reclaimed), file,
- * TD. The key goes before the MMU, so that nothing needs tracking any more; the file goes after it,
- * since a frame may only be freed when the module doesn't have it; the TD's own pages go last,
- * because the TDR must outlive all that it owns.
+ * Up: file, TD, MMU, slot, binding, vCPUs (each on its LP), image, MR.FINALIZE, promoter.
+ *
+ * Down: promoter, vCPUs flushed on their LPs, key released, MMU (its leaves and tables are
+ * reclaimed), file, TD. The key goes before the MMU, so that nothing needs tracking any more; the
+ * file goes after it, since a frame may only be freed when the module doesn't have it; the TD's own
+ * pages go last, because the TDR must outlive all that it owns.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -55,6 +56,7 @@ static int make_td(struct vm *vm, const struct vm_config *cfg)
 		.max_vcpus = cfg->nr_vcpus,
 		.gpaw = cfg->gpaw,
 		.attributes = cfg->sept_ve_disable ? TD_ATTR_SEPT_VE_DISABLE : 0,
+		.demote_lock = cfg->demote_lock,
 		.ops = {.kick_and_wait = on_kick_and_wait, .vm_bugged = on_bugged, .vm = vm},
 	};
 	int err = td_create(vm->machine->tdx, &tc, &vm->td);
@@ -70,6 +72,8 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 		.host = vm->host,
 		.root_level = cfg->gpaw == 52 ? PG_LEVEL_256T : PG_LEVEL_512G,
 		.shared_bit = vm->shared_bit,
+		.split_where = cfg->split_where,
+		.split_metadata = cfg->split_metadata,
 		.external = &td_external_ops,
 		.external_ctx = vm->td,
 		.vm_bugged = on_bugged,
@@ -133,8 +137,12 @@ static bool config_fits(const struct machine *m, const struct vm_config *cfg)
 	    cfg->base_gfn > limit - npages || cfg->file_index > limit)
 		return false;
 	/* The last LP is the host thread's. */
-	return cfg->nr_vcpus && cfg->nr_vcpus <= VM_MAX_VCPUS && cfg->first_lp < m->nr_lps &&
-	       cfg->nr_vcpus < m->nr_lps - cfg->first_lp;
+	if (!cfg->nr_vcpus || cfg->nr_vcpus > VM_MAX_VCPUS || cfg->first_lp >= m->nr_lps ||
+	    cfg->nr_vcpus >= m->nr_lps - cfg->first_lp)
+		return false;
+	return cfg->promote != VM_PROMOTE_IDLE ||
+	       (cfg->promoter_lp < m->nr_lps - 1 &&
+		cfg->promoter_lp - cfg->first_lp >= cfg->nr_vcpus);
 }
 
 static int build(struct vm *vm, const struct vm_config *cfg)
@@ -154,6 +162,8 @@ static int build(struct vm *vm, const struct vm_config *cfg)
 		err = vm_load_image(vm, cfg->image);
 	if (!err)
 		err = td_finalize(vm->td);
+	if (!err)
+		err = vm_promote_start(vm, cfg);
 	return err;
 }
 
@@ -193,6 +203,7 @@ static void destroy_vcpu(struct vcpu *vcpu)
 
 void vm_destroy(struct vm *vm)
 {
+	vm_promote_stop(vm);
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
 		destroy_vcpu(&vm->vcpus[i]);
 	vm->nr_vcpus = 0;
@@ -251,6 +262,10 @@ struct vm_stats vm_stats(const struct vm *vm)
 		sum.exits_interrupt += sync_load(&s->exits_interrupt);
 		sum.exits_tdcall += sync_load(&s->exits_tdcall);
 		sum.exits_map_gpa += sync_load(&s->exits_map_gpa);
+		sum.conversions_to_shared += sync_load(&s->conversions_to_shared);
+		sum.conversions_to_private += sync_load(&s->conversions_to_private);
+		sum.pages_to_shared += sync_load(&s->pages_to_shared);
+		sum.pages_to_private += sync_load(&s->pages_to_private);
 		sum.outside_ns += sync_load(&s->outside_ns);
 	}
 	return sum;

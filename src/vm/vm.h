@@ -70,6 +70,7 @@ struct vm_config {
 	enum mmu_split_metadata split_metadata;
 	enum td_demote_lock demote_lock;
 	enum vm_promote promote;
+	u32 promoter_lp; /* VM_PROMOTE_IDLE: the LP of its thread, nobody else's while the VM lives */
 	u64 memory_bytes; /* multiple of 4K */
 	gfn_t base_gfn;	  /* where the one slot begins, and */
 	u64 file_index;	  /* which index of the file is there */
@@ -119,23 +120,34 @@ const char *vm_why_dead(const struct vm *vm);
  * Guest code is ops/guest, which asks for the end by the hypercall VM_HC_STOP. It may be run again,
  * with other guest code; the registers of the last TDG.VP.VMCALL are answered then.
  * Return: 0 when the guest stopped; -EIO when the VM is dead; -EFAULT for a fault that memory and
- * attributes don't allow (gpa in vcpu_fault_gpa()); -ENOMEM when the host can't back a fault. After
- * the last two the vCPU can be run again, and faults again.
+ * attributes don't allow (see vcpu_fault_gpa()); -ENOMEM when the host can't back a fault, or split
+ * what an ACCEPT asks for smaller. After the last two the vCPU can be run again, and faults again.
  */
 int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest);
+/** vcpu_fault_gpa - of the last -EFAULT; its shared bit says which side the guest wanted */
 gpa_t vcpu_fault_gpa(const struct vcpu *vcpu);
 /** vcpu_kick - make @vcpu leave the guest, or the retries of a fault, soon; it goes on afterwards */
 void vcpu_kick(struct vcpu *vcpu);
 /** vm_kick_and_wait - not from inside the guest; with any lock held, as no vCPU inside holds one */
 void vm_kick_and_wait(struct vm *vm);
 
+/**
+ * vm_track_dirty - dirty logging of [@gfn, @gfn + @nr) begins: no leaf there is above 4K
+ *
+ * Eager, as KVM does it when logging is enabled. Bars no fault from mapping large where nothing was
+ * mapped. Makes calls on the calling thread's LP.
+ * Return: 0; -EINVAL for a range that isn't in memory; -ENOMEM (what was split stays split); -EIO.
+ */
+int vm_track_dirty(struct vm *vm, gfn_t gfn, u64 nr);
+
 /* Hypercalls: TDG.VP.VMCALL with R10 = VM_HC_VENDOR, R11 = number; R10 of the answer is 0 or an error. */
 #define VM_HC_VENDOR 0x5345505455ULL
 #define VM_HC_STOP 1 /* the guest is done */
 /*
- * TDG.VP.VMCALL<MapGPA> (R10 = 0, R11 = 0x10001, R12 = GPA, R13 = bytes): converts the range to what
- * the SHARED bit of the GPA says. R10 of the answer: 0; VM_HC_RETRY with R11 = GPA to go on from;
- * VM_HC_INVALID_OPERAND for a range that is unaligned, empty, overflowing or outside memory.
+ * TDG.VP.VMCALL<MapGPA> (R10 = 0, R11 = 0x10001, R12 = GPA, R13 = bytes): converts the range to
+ * what the SHARED bit of the GPA says. R10 of the answer: 0; VM_HC_RETRY with R11 = GPA to go on
+ * from, where the host lacked memory; VM_HC_INVALID_OPERAND for a range that is unaligned, empty,
+ * overflowing or outside memory. Unless it is 0 nothing has changed from R11 on.
  */
 #define VM_HC_MAP_GPA 0x10001
 #define VM_HC_RETRY 1

@@ -15,18 +15,19 @@ static bool accept(struct lp *lp, gpa_t gpa, enum pg_level level, u64 *status)
 	return true;
 }
 
-static bool hypercall(struct program *p, struct lp *lp, u64 number, const struct op *op,
+static bool hypercall(struct program *p, struct lp *lp, u64 type, u64 number, const struct op *op,
 		      u64 *result)
 {
 	if (p->called) {
 		p->called = false;
 		*result = p->call.r10;
+		p->r11 = p->call.r11;
 		return true;
 	}
 	p->called = true;
 	p->call = (struct tdx_regs){.rax = TDG_VP_VMCALL,
 				    .rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-				    .r10 = VM_HC_VENDOR,
+				    .r10 = type,
 				    .r11 = number,
 				    .r12 = op->gpa,
 				    .r13 = op->value};
@@ -49,12 +50,20 @@ static bool perform(struct program *p, struct lp *lp, const struct op *op, u64 *
 {
 	switch (op->kind) {
 	case OP_ACCEPT:
-		return lp_guest_poll(lp) == LP_ACCESS_OK && accept(lp, op->gpa, op->level, result);
+		/* BUSY: another vCPU, or the host, is at the entry. */
+		do {
+			if (lp_guest_poll(lp) != LP_ACCESS_OK ||
+			    !accept(lp, op->gpa, op->level, result))
+				return false;
+		} while (tdx_status_class(*result) == TDX_OPERAND_BUSY);
+		return true;
 	case OP_READ:
 	case OP_WRITE:
 		return memory(p, lp, op, result);
 	case OP_DISCARD:
-		return hypercall(p, lp, VM_HC_DISCARD, op, result);
+		return hypercall(p, lp, VM_HC_VENDOR, VM_HC_DISCARD, op, result);
+	case OP_MAP_GPA:
+		return hypercall(p, lp, 0, VM_HC_MAP_GPA, op, result);
 	case OP_SIGNAL:
 		sync_store_release(op->flag, op->value);
 		return true;
@@ -67,7 +76,7 @@ static bool perform(struct program *p, struct lp *lp, const struct op *op, u64 *
 		return true;
 	case OP_STOP:
 		p->called = false;
-		return hypercall(p, lp, VM_HC_STOP, op, result);
+		return hypercall(p, lp, VM_HC_VENDOR, VM_HC_STOP, op, result);
 	}
 	return true;
 }

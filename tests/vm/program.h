@@ -13,6 +13,7 @@ enum op_kind {
 	OP_READ,    /* gpa: result is the word */
 	OP_WRITE,   /* gpa, value */
 	OP_DISCARD, /* gpa, value = bytes: result is the host's answer */
+	OP_MAP_GPA, /* gpa with its shared bit, value = bytes: result is R10 of the answer */
 	OP_SIGNAL,  /* flag = value */
 	OP_WAIT,    /* until flag == value; can be kicked */
 	OP_STOP,
@@ -34,6 +35,7 @@ struct program {
 	u32 mces;    /* machine checks */
 	u64 entries; /* how often guest code began to run */
 	bool called; /* the op's hypercall was made */
+	u64 r11;     /* of the answer to the last hypercall but STOP */
 	gpa_t ve_gpa;
 	bool in_ve;
 	struct tdx_regs call;
@@ -61,6 +63,10 @@ int program_run(struct vm *vm, u32 i, const struct op *ops, struct program *p, u
 #define DISCARD_AT(a, n)                                     \
 	{                                                    \
 		.kind = OP_DISCARD, .gpa = (a), .value = (n) \
+	}
+#define MAP_GPA_AT(a, n)                                     \
+	{                                                    \
+		.kind = OP_MAP_GPA, .gpa = (a), .value = (n) \
 	}
 #define STOP                    \
 	{                       \

@@ -26,16 +26,29 @@ static u64 injecting_seamcall(struct lp *lp, struct tdx_regs *r)
 	return r->rax;
 }
 
-/* Both sizes, tables, removal of both, a page that comes back. */
+/* Both sizes, tables, removal of both, a page that comes back; a split, and a promotion at the end. */
 static const struct op scenario[] = {
-	ACCEPT_AT(2M, 4 * MB),	    WRITE_AT(4 * MB, 1),
-	ACCEPT_AT(4K, 8 * MB),	    ACCEPT_AT(4K, 8 * MB + 0x1000),
-	WRITE_AT(8 * MB, 2),	    DISCARD_AT(4 * MB, 2 * MB),
-	ACCEPT_AT(2M, 4 * MB),	    READ_AT(4 * MB),
-	DISCARD_AT(8 * MB, 2 * MB), STOP,
+	ACCEPT_AT(2M, 4 * MB),
+	WRITE_AT(4 * MB, 1),
+	ACCEPT_AT(4K, 8 * MB),
+	ACCEPT_AT(4K, 8 * MB + 0x1000),
+	WRITE_AT(8 * MB, 2),
+	DISCARD_AT(4 * MB, 2 * MB),
+	ACCEPT_AT(2M, 4 * MB),
+	READ_AT(4 * MB),
+	DISCARD_AT(8 * MB, 2 * MB),
+	WRITE_AT(5 * MB, 3),
+	MAP_GPA_AT(BIT_ULL(47) | 4 * MB, 0x1000),
+	WRITE_AT(BIT_ULL(47) | 4 * MB, 4),
+	READ_AT(BIT_ULL(47) | 4 * MB),
+	MAP_GPA_AT(4 * MB, 0x1000),
+	ACCEPT_AT(4K, 4 * MB),
+	READ_AT(4 * MB),
+	READ_AT(5 * MB),
+	STOP,
 };
 
-static const u64 scenario_results[] = {0, 1, 0, 0, 2, 0, 0, 0, 0};
+static const u64 scenario_results[] = {0, 1, 0, 0, 2, 0, 0, 0, 0, 3, 0, 4, 4, 0, 0, 0, 3};
 
 struct outcome {
 	bool fired;
@@ -43,6 +56,7 @@ struct outcome {
 	int create, run;
 	bool dead;
 	bool right; /* all results as expected */
+	u64 splits, promotes;
 	u64 frames_leaked, pamt_leaked;
 };
 
@@ -61,6 +75,7 @@ static struct outcome run_with(u64 fail_at, u64 status, bool dynamic_pamt)
 	mc.dynamic_pamt = dynamic_pamt;
 	mc.seamcall = injecting_seamcall;
 	vc.memory_bytes = 16 * MB;
+	vc.promote = VM_PROMOTE_NOW;
 	injection.fail_at = 0;
 	assert_int_equal(machine_create(&mc, &m), 0);
 	before = host_frames_used(m.host);
@@ -73,6 +88,8 @@ static struct outcome run_with(u64 fail_at, u64 status, bool dynamic_pamt)
 		o.run = program_run(vm, 0, scenario, &p, results);
 		o.dead = vm_why_dead(vm) && vm_why_dead(vm)[0];
 		o.right = !o.run && !memcmp(results, scenario_results, sizeof(scenario_results));
+		o.splits = mmu_stats(vm_mmu(vm))->splits;
+		o.promotes = mmu_stats(vm_mmu(vm))->promotes;
 		vm_destroy(vm);
 	}
 	o.fired = injection.failed;
@@ -94,6 +111,8 @@ static void test_busy_at_every_call(void **state)
 
 			if (!o.fired) {
 				assert_true(n > 100);
+				assert_int_equal(o.splits, 1);
+				assert_int_equal(o.promotes, 1);
 				break;
 			}
 			if (o.create || !o.right || o.dead || o.frames_leaked || o.pamt_leaked)
@@ -162,18 +181,24 @@ static u64 busy_leaf(struct lp *lp, struct tdx_regs *r)
 	return r->rax;
 }
 
-/* Rows 23, 24, 25: a second try is made with vCPUs held off; a second BUSY stops the VM. */
+/*
+ * Rows 23, 24, 25: a second try is made with vCPUs held off; a second BUSY stops the VM. For a whole
+ * leaf, and for one that is split first.
+ */
 static void test_busy_twice_stops(void **state)
 {
 	static const enum tdh_leaf leaves[] = {TDH_MEM_RANGE_BLOCK, TDH_MEM_TRACK,
-					       TDH_MEM_PAGE_REMOVE};
-	const struct op ops[] = {ACCEPT_AT(4K, 4 * MB), DISCARD_AT(4 * MB, 2 * MB), STOP};
+					       TDH_MEM_PAGE_REMOVE, TDH_MEM_PAGE_DEMOTE};
+	const struct op whole[] = {ACCEPT_AT(4K, 4 * MB), DISCARD_AT(4 * MB, 2 * MB), STOP};
+	const struct op part[] = {ACCEPT_AT(2M, 4 * MB), MAP_GPA_AT(BIT_ULL(47) | 4 * MB, 0x1000),
+				  STOP};
 
 	(void)state;
 	for (size_t i = 0; i < NR(leaves) * 2; i++) {
 		struct machine_config mc = rig_machine();
 		struct vm_config vc = rig_vm();
-		u64 results[NR(ops)];
+		const struct op *ops = leaves[i / 2] == TDH_MEM_PAGE_DEMOTE ? part : whole;
+		u64 results[NR(whole)];
 		struct program p;
 		struct rig r = {0};
 		u32 times = 1 + (u32)(i & 1);
