@@ -30,23 +30,41 @@ static int load(struct run_config *cfg, struct trace **trace)
 	return 0;
 }
 
-static int check_discards(const struct run_config *cfg, const struct trace *trace)
+static int check_range(const char *option, u64 gpa, u64 size, u64 event,
+		       const struct run_config *cfg, const struct trace *trace)
 {
-	for (u32 i = 0; i < cfg->nr_discards; i++) {
+	if (size > cfg->memory_bytes || gpa > cfg->memory_bytes - size)
+		return cli_error(EXIT_BAD_USE,
+				 "run: %s 0x%" PRIx64 ":%" PRIu64
+				 ": outside memory, which ends at 0x%" PRIx64,
+				 option, gpa, size, cfg->memory_bytes);
+	if (event > trace->nr_events)
+		return cli_error(EXIT_BAD_USE,
+				 "run: %s ...@%" PRIu64 ": the trace has %" PRIu64 " events",
+				 option, event, trace->nr_events);
+	return 0;
+}
+
+static const char *conversion_option(const struct replay_conversion *c)
+{
+	return c->to_private ? "--unshare" : "--share";
+}
+
+static int check_ranges(const struct run_config *cfg, const struct trace *trace)
+{
+	int status = 0;
+
+	for (u32 i = 0; i < cfg->nr_discards && !status; i++) {
 		const struct replay_discard *d = &cfg->discards[i];
 
-		if (d->size > cfg->memory_bytes || d->gpa > cfg->memory_bytes - d->size)
-			return cli_error(EXIT_BAD_USE,
-					 "run: --discard 0x%" PRIx64 ":%" PRIu64
-					 ": outside memory, which ends at 0x%" PRIx64,
-					 d->gpa, d->size, cfg->memory_bytes);
-		if (d->event > trace->nr_events)
-			return cli_error(EXIT_BAD_USE,
-					 "run: --discard ...@%" PRIu64 ": the trace has %" PRIu64
-					 " events",
-					 d->event, trace->nr_events);
+		status = check_range("--discard", d->gpa, d->size, d->event, cfg, trace);
 	}
-	return 0;
+	for (u32 i = 0; i < cfg->nr_conversions && !status; i++) {
+		const struct replay_conversion *c = &cfg->conversions[i];
+
+		status = check_range(conversion_option(c), c->gpa, c->size, c->event, cfg, trace);
+	}
+	return status;
 }
 
 /* The one line that reproduces a failed run. */
@@ -54,14 +72,25 @@ static void print_reproducer(const struct run_config *cfg)
 {
 	fprintf(stderr,
 		"to reproduce: septum run %s --pages %s --accept %s --accept-level %s --module %s "
-		"--dpamt %s --backing %s --memory %" PRIu64 " --vcpus %u --seed %" PRIu64,
+		"--dpamt %s --backing %s --promote %s --split-range %s --split-metadata %s "
+		"--memory %" PRIu64 " --vcpus %u --seed %" PRIu64,
 		cfg->input, run_page_word(cfg->pages), run_accept_word(cfg->accept),
 		run_page_word(cfg->accept_level), cfg->profile->name,
-		cfg->dynamic_pamt ? "on" : "off", run_backing_word(cfg->backing), cfg->memory_bytes,
-		cfg->nr_vcpus, cfg->seed);
+		cfg->dynamic_pamt ? "on" : "off", run_backing_word(cfg->backing),
+		run_promote_word(cfg->promote), run_split_where_word(cfg->split_where),
+		run_split_metadata_word(cfg->split_metadata), cfg->memory_bytes, cfg->nr_vcpus,
+		cfg->seed);
 	for (u32 i = 0; i < cfg->nr_discards; i++)
 		fprintf(stderr, " --discard 0x%" PRIx64 ":%" PRIu64 "@%" PRIu64,
 			cfg->discards[i].gpa, cfg->discards[i].size, cfg->discards[i].event);
+	for (u32 i = 0; i < cfg->nr_conversions; i++) {
+		const struct replay_conversion *c = &cfg->conversions[i];
+
+		fprintf(stderr, " %s 0x%" PRIx64 ":%" PRIu64 "@%" PRIu64, conversion_option(c),
+			c->gpa, c->size, c->event);
+		if (c->step)
+			fprintf(stderr, "/%" PRIu64, c->step);
+	}
 #ifdef SEPTUM_CHECK
 	for (int b = 0; b < BUG_COUNT; b++)
 		if (cfg->planted_bugs >> b & 1)
@@ -126,7 +155,7 @@ int cmd_run(int argc, char **argv)
 	if (status)
 		return status;
 	run_plan_for_bugs(&cfg, trace);
-	status = check_discards(&cfg, trace);
+	status = check_ranges(&cfg, trace);
 	if (!status)
 		status = cfg.compare ? run_compare(&cfg, trace) : run_single(&cfg, trace);
 	trace_free(trace);

@@ -12,6 +12,7 @@
 #include "vm/vm.h"
 
 #define RUN_MAX_DISCARDS 64
+#define RUN_MAX_CONVERSIONS 64
 
 struct run_config {
 	const char *input;
@@ -27,6 +28,11 @@ struct run_config {
 	bool compare; /* 4K beside 2M */
 	struct replay_discard discards[RUN_MAX_DISCARDS];
 	u32 nr_discards;
+	struct replay_conversion conversions[RUN_MAX_CONVERSIONS];
+	u32 nr_conversions;
+	enum vm_promote promote;
+	enum mmu_split_where split_where;
+	enum mmu_split_metadata split_metadata;
 	u64 planted_bugs;
 	const char *json; /* NULL: none */
 };
@@ -60,6 +66,9 @@ void run_plan_for_bugs(struct run_config *cfg, const struct trace *trace);
 const char *run_page_word(enum pg_level level);
 const char *run_accept_word(enum accept_mode mode);
 const char *run_backing_word(enum gmem_backing backing);
+const char *run_promote_word(enum vm_promote promote);
+const char *run_split_where_word(enum mmu_split_where where);
+const char *run_split_metadata_word(enum mmu_split_metadata metadata);
 
 /**
  * run_execute - one replay, from an empty host to an empty host

@@ -98,6 +98,11 @@ static void count_leaves(const struct machine *m, struct run_result *res)
 	}
 }
 
+static void add_leaf(void *bytes, const struct mmu_mapping *m)
+{
+	*(u64 *)bytes += level_size(m->level);
+}
+
 /* What stands at the end of the guest's run, while everything is still mapped. */
 static void look_at_guest(const struct machine *m, struct vm *vm, const struct replay *replay,
 			  struct run_result *res)
@@ -107,8 +112,8 @@ static void look_at_guest(const struct machine *m, struct vm *vm, const struct r
 	res->replay = replay_stats(replay);
 	res->vm = vm_stats(vm);
 	res->mmu = *mmu_stats(vm_mmu(vm));
-	for (enum pg_level l = PG_LEVEL_4K; l <= PG_LEVEL_MAX_LEAF; l++)
-		res->private_bytes += res->mmu.pages[l] * level_size(l);
+	mmu_for_each_leaf(vm_mmu(vm), true, add_leaf, &res->private_bytes);
+	mmu_for_each_leaf(vm_mmu(vm), false, add_leaf, &res->shared_bytes);
 	/* The root of the S-EPT is a TDCX page. */
 	res->sept_table_pages = res->mmu.external_tables;
 	res->pamt_static_bytes = tdx_pamt_static_bytes(m->tdx);
@@ -133,6 +138,9 @@ static int replay_on(const struct run_config *cfg, const struct trace *trace, st
 		.seed = cfg->seed,
 		.discards = cfg->discards,
 		.nr_discards = cfg->nr_discards,
+		.conversions = cfg->conversions,
+		.nr_conversions = cfg->nr_conversions,
+		.shared_bit = td_shared_bit(vm_td(vm)),
 		.report = stderr,
 	};
 	struct replay *replay;
@@ -160,7 +168,8 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 {
 	struct machine_config mc = {
 		.memory_bytes = machine_bytes(cfg->memory_bytes),
-		.lps = cfg->nr_vcpus,
+		/* One more for the promoter's thread. */
+		.lps = cfg->nr_vcpus + 1,
 		.profile = cfg->profile,
 		.dynamic_pamt = cfg->dynamic_pamt,
 		.planted_bugs = cfg->planted_bugs,
@@ -171,6 +180,10 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 		.backing = cfg->backing,
 		.max_level = cfg->pages,
 		.gpaw = 48,
+		.split_where = cfg->split_where,
+		.split_metadata = cfg->split_metadata,
+		.promote = cfg->promote,
+		.promoter_lp = cfg->nr_vcpus,
 		/* A guest that touches before it accepts needs the #VE; Linux's wants none. */
 		.sept_ve_disable = cfg->accept != ACCEPT_TOUCH,
 	};
@@ -209,6 +222,7 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 
 bool run_is_good(const struct run_result *res)
 {
-	return !res->replay.errors && !res->replay.discards_refused && !res->dead[0] &&
-	       !res->frames_leaked && !res->pamt_leaked;
+	return !res->replay.errors && !res->replay.discards_refused &&
+	       !res->replay.conversions_refused && !res->dead[0] && !res->frames_leaked &&
+	       !res->pamt_leaked;
 }

@@ -17,6 +17,16 @@ static const struct word_value page_words[] = {{"2m", PG_LEVEL_2M}, {"4k", PG_LE
 static const struct word_value accept_words[] = {
 	{"lazy", ACCEPT_LAZY}, {"eager", ACCEPT_EAGER}, {"touch", ACCEPT_TOUCH}, {NULL, 0}};
 static const struct word_value backing_words[] = {{"thp", GMEM_THP}, {"4k", GMEM_4K}, {NULL, 0}};
+static const struct word_value promote_words[] = {
+	{"off", VM_PROMOTE_OFF}, {"idle", VM_PROMOTE_IDLE}, {"now", VM_PROMOTE_NOW}, {NULL, 0}};
+static const struct word_value split_where_words[] = {{"ends", MMU_SPLIT_ENDS},
+						      {"walk", MMU_SPLIT_WALK},
+						      {"two-walks", MMU_SPLIT_TWO_WALKS},
+						      {NULL, 0}};
+static const struct word_value split_metadata_words[] = {{"page", MMU_META_PAGE},
+							 {"vm-cache", MMU_META_VM_CACHE},
+							 {"prealloc", MMU_META_PREALLOC},
+							 {NULL, 0}};
 static const struct word_value switch_words[] = {{"on", true}, {"off", false}, {NULL, 0}};
 
 static const char *word_of(const struct word_value *words, int value)
@@ -40,6 +50,21 @@ const char *run_accept_word(enum accept_mode mode)
 const char *run_backing_word(enum gmem_backing backing)
 {
 	return word_of(backing_words, (int)backing);
+}
+
+const char *run_promote_word(enum vm_promote promote)
+{
+	return word_of(promote_words, (int)promote);
+}
+
+const char *run_split_where_word(enum mmu_split_where where)
+{
+	return word_of(split_where_words, (int)where);
+}
+
+const char *run_split_metadata_word(enum mmu_split_metadata metadata)
+{
+	return word_of(split_metadata_words, (int)metadata);
 }
 
 /* Complains of @value and lists the words that would do. */
@@ -118,31 +143,71 @@ static int parse_module(const char *value, struct run_config *cfg)
 	return cli_error(EXIT_BAD_USE, "run: --module '%s': expected one of %s", value, list);
 }
 
-/* GPA:SIZE@EVENT */
+/* GPA:SIZE@EVENT, and /STEP where @step isn't NULL. */
+static bool parse_range(const char *value, u64 *gpa, u64 *size, u64 *event, u64 *step)
+{
+	char words[4][32];
+	int n = sscanf(value, "%31[^:]:%31[^@]@%31[^/]/%31s", words[0], words[1], words[2],
+		       words[3]);
+	bool has_step = strchr(value, '/');
+
+	if (n != (has_step ? 4 : 3) || (has_step && !step))
+		return false;
+	return !cli_parse_u64(words[0], gpa) && !cli_parse_size(words[1], size) &&
+	       !cli_parse_u64(words[2], event) && (!has_step || !cli_parse_size(words[3], step));
+}
+
+/* What of memory, and when: whole pages, an event that there can be. */
+static int check_range(const char *option, const char *value, u64 gpa, u64 size, u64 event)
+{
+	if (!size || !IS_ALIGNED(gpa | size, SIZE_4K))
+		return cli_error(EXIT_BAD_USE, "run: %s '%s': expected whole 4K pages", option,
+				 value);
+	if (!event)
+		return cli_error(EXIT_BAD_USE, "run: %s '%s': events are counted from 1", option,
+				 value);
+	return 0;
+}
+
 static int parse_discard(const char *value, struct run_config *cfg)
 {
 	struct replay_discard *d = &cfg->discards[cfg->nr_discards];
-	char gpa[32], size[32], event[32];
+	int status;
 
 	if (cfg->nr_discards == RUN_MAX_DISCARDS)
 		return cli_error(EXIT_BAD_USE, "run: --discard: expected at most %d of them",
 				 RUN_MAX_DISCARDS);
-	if (sscanf(value, "%31[^:]:%31[^@]@%31s", gpa, size, event) != 3 ||
-	    cli_parse_u64(gpa, &d->gpa) || cli_parse_size(size, &d->size) ||
-	    cli_parse_u64(event, &d->event))
+	if (!parse_range(value, &d->gpa, &d->size, &d->event, NULL))
 		return cli_error(
 			EXIT_BAD_USE,
 			"run: --discard '%s': expected GPA:SIZE@EVENT, as 0x200000:2M@1000", value);
-	if (!d->size || !IS_ALIGNED(d->gpa, SIZE_2M) || !IS_ALIGNED(d->size, SIZE_2M))
-		return cli_error(
-			EXIT_BAD_USE,
-			"run: --discard '%s': expected whole 2M blocks (splitting comes later)",
-			value);
-	if (!d->event)
-		return cli_error(EXIT_BAD_USE, "run: --discard '%s': events are counted from 1",
-				 value);
-	cfg->nr_discards++;
-	return 0;
+	status = check_range("--discard", value, d->gpa, d->size, d->event);
+	cfg->nr_discards += !status;
+	return status;
+}
+
+static int parse_conversion(const char *option, const char *value, bool to_private,
+			    struct run_config *cfg)
+{
+	struct replay_conversion *c = &cfg->conversions[cfg->nr_conversions];
+	int status;
+
+	if (cfg->nr_conversions == RUN_MAX_CONVERSIONS)
+		return cli_error(EXIT_BAD_USE,
+				 "run: %s: expected at most %d of --share and --unshare", option,
+				 RUN_MAX_CONVERSIONS);
+	*c = (struct replay_conversion){.to_private = to_private};
+	if (!parse_range(value, &c->gpa, &c->size, &c->event, &c->step))
+		return cli_error(EXIT_BAD_USE,
+				 "run: %s '%s': expected GPA:SIZE@EVENT[/STEP], as "
+				 "0x200000:2M@1000/256K",
+				 option, value);
+	status = check_range(option, value, c->gpa, c->size, c->event);
+	if (!status && strchr(value, '/') && (!c->step || !IS_ALIGNED(c->step, SIZE_4K)))
+		status = cli_error(EXIT_BAD_USE, "run: %s '%s': expected a step of whole 4K pages",
+				   option, value);
+	cfg->nr_conversions += !status;
+	return status;
 }
 
 static int parse_bug(const char *value, struct run_config *cfg)
@@ -181,6 +246,11 @@ enum option_id {
 	OPT_DPAMT,
 	OPT_BACKING,
 	OPT_DISCARD,
+	OPT_SHARE,
+	OPT_UNSHARE,
+	OPT_PROMOTE,
+	OPT_SPLIT_RANGE,
+	OPT_SPLIT_METADATA,
 	OPT_COMPARE,
 	OPT_SEED,
 	OPT_JSON,
@@ -208,18 +278,22 @@ static const struct option_row options[] = {
 	{"--dpamt", OPT_DPAMT, "on|off", "Dynamic PAMT (default on where the module has it)"},
 	{"--backing", OPT_BACKING, "thp|4k", "what the memory file is made of (default thp)"},
 	{"--discard", OPT_DISCARD, "GPA:SIZE@EVENT",
-	 "before event EVENT the guest gives whole 2M blocks back, and accepts them anew; "
-	 "repeatable"},
+	 "before event EVENT the guest gives memory back, and accepts it anew; repeatable"},
+	{"--share", OPT_SHARE, "GPA:SIZE@EVENT[/STEP]",
+	 "before event EVENT the guest shares memory by MapGPA, STEP bytes at a time; repeatable"},
+	{"--unshare", OPT_UNSHARE, "GPA:SIZE@EVENT[/STEP]",
+	 "likewise, memory becomes private again, and is accepted at once"},
+	{"--promote", OPT_PROMOTE, "off|idle|now",
+	 "merge 4K mappings to 2M: not at all, by a thread, or by the vCPU that finds them"},
+	{"--split-range", OPT_SPLIT_RANGE, "ends|walk|two-walks",
+	 "where a split before a removal looks (default ends)"},
+	{"--split-metadata", OPT_SPLIT_METADATA, "page|vm-cache|prealloc",
+	 "where the pages that a split needs come from (default page)"},
 	{"--compare", OPT_COMPARE, NULL, "replay at 4K and at 2M, and show both side by side"},
 	{"--seed", OPT_SEED, "N", "seed of the values that the guest writes (default 1)"},
 	{"--json", OPT_JSON, "FILE", "write one JSON object (- for standard output)"},
 	{"--bug", OPT_BUG, "NAME", "plant a bug (checking build); repeatable"},
 	{"--help", OPT_HELP, NULL, "this text"},
-	{"--share", OPT_LATER, "", "conversion between private and shared"},
-	{"--unshare", OPT_LATER, "", "conversion between private and shared"},
-	{"--promote", OPT_LATER, "", "merging of small mappings"},
-	{"--split-range", OPT_LATER, "", "splitting of huge mappings"},
-	{"--split-metadata", OPT_LATER, "", "splitting of huge mappings"},
 	{"--folio-split", OPT_LATER, "", "splitting of huge folios"},
 	{"--folio-refs", OPT_LATER, "", "splitting of huge folios"},
 	{"--restructure", OPT_LATER, "", "splitting of huge folios"},
@@ -245,7 +319,7 @@ static void help(void)
 			continue;
 		snprintf(head, sizeof(head), "%s %s", options[i].name,
 			 options[i].argument ? options[i].argument : "");
-		printf("  %-28s %s\n", head, options[i].what);
+		printf("  %-38s %s\n", head, options[i].what);
 	}
 #ifdef SEPTUM_CHECK
 	puts("\nBugs that can be planted:");
@@ -316,6 +390,21 @@ static int apply(const struct option_row *row, const char *value, struct run_con
 		return status;
 	case OPT_DISCARD:
 		return parse_discard(value, cfg);
+	case OPT_SHARE:
+	case OPT_UNSHARE:
+		return parse_conversion(row->name, value, row->id == OPT_UNSHARE, cfg);
+	case OPT_PROMOTE:
+		status = parse_word(row->name, value, promote_words, &v);
+		cfg->promote = (enum vm_promote)v;
+		return status;
+	case OPT_SPLIT_RANGE:
+		status = parse_word(row->name, value, split_where_words, &v);
+		cfg->split_where = (enum mmu_split_where)v;
+		return status;
+	case OPT_SPLIT_METADATA:
+		status = parse_word(row->name, value, split_metadata_words, &v);
+		cfg->split_metadata = (enum mmu_split_metadata)v;
+		return status;
 	case OPT_COMPARE:
 		cfg->compare = true;
 		return 0;
@@ -380,10 +469,6 @@ static int check_choices(struct run_config *cfg)
 		cfg->pages = PG_LEVEL_2M;
 	if (cfg->accept_level == PG_LEVEL_NONE)
 		cfg->accept_level = cfg->pages;
-	if (cfg->accept == ACCEPT_TOUCH && cfg->accept_level < cfg->pages)
-		return cli_error(EXIT_BAD_USE,
-				 "run: --accept touch with --accept-level below --pages "
-				 "has to split what the touch mapped: that comes later");
 	return 0;
 }
 

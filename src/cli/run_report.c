@@ -24,13 +24,92 @@ static const char *on_off(bool on)
 
 static json_t *json_policy(const struct run_config *cfg)
 {
-	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s}", "pages",
-			 run_page_word(cfg->pages), "memory", (json_int_t)cfg->memory_bytes,
-			 "vcpus", (json_int_t)cfg->nr_vcpus, "accept", run_accept_word(cfg->accept),
-			 "accept_level", run_page_word(cfg->accept_level), "module",
-			 cfg->profile->name, "module_is_real", cfg->profile->is_real, "dpamt",
+	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
+			 "pages", run_page_word(cfg->pages), "memory",
+			 (json_int_t)cfg->memory_bytes, "vcpus", (json_int_t)cfg->nr_vcpus,
+			 "accept", run_accept_word(cfg->accept), "accept_level",
+			 run_page_word(cfg->accept_level), "module", cfg->profile->name,
+			 "module_is_real", cfg->profile->is_real, "dpamt",
 			 on_off(cfg->dynamic_pamt), "backing", run_backing_word(cfg->backing),
-			 "time", "real");
+			 "promote", run_promote_word(cfg->promote), "split_range",
+			 run_split_where_word(cfg->split_where), "split_metadata",
+			 run_split_metadata_word(cfg->split_metadata), "time", "real");
+}
+
+struct json_row {
+	const char *name;
+	u64 value;
+};
+
+static json_t *json_rows(const struct json_row *rows, size_t n)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(object, rows[i].name, number(rows[i].value));
+	return object;
+}
+
+static json_t *json_guest(const struct run_config *cfg, const struct trace *trace,
+			  const struct run_result *res)
+{
+	const struct replay_stats *r = &res->replay;
+	const struct json_row rows[] = {
+		{"vcpus", cfg->nr_vcpus},
+		{"memory_bytes", cfg->memory_bytes},
+		{"accesses", r->accesses},
+		{"pages_touched", trace->pages_touched},
+		{"accepts_4k", r->accepts_4k},
+		{"accepts_2m", r->accepts_2m},
+		{"size_mismatches", r->size_mismatches},
+		{"discards", r->discards},
+		{"conversions_to_shared", res->vm.conversions_to_shared},
+		{"conversions_to_private", res->vm.conversions_to_private},
+		{"pages_to_shared", res->vm.pages_to_shared},
+		{"pages_to_private", res->vm.pages_to_private},
+	};
+
+	return json_rows(rows, ARRAY_SIZE(rows));
+}
+
+static json_t *json_exits(const struct vm_stats *vm)
+{
+	const struct json_row rows[] = {
+		{"ept_violation", vm->exits_ept_violation},
+		{"accept_violation", vm->exits_accept_violation},
+		{"map_gpa", vm->exits_map_gpa},
+		{"total", vm->exits_total},
+	};
+
+	return json_rows(rows, ARRAY_SIZE(rows));
+}
+
+static json_t *json_mappings(const struct run_result *res)
+{
+	const struct json_row rows[] = {
+		{"pages_4k", res->mmu.pages[PG_LEVEL_4K]},
+		{"pages_2m", res->mmu.pages[PG_LEVEL_2M]},
+		{"pages_1g", res->mmu.pages[PG_LEVEL_1G]},
+		{"private_bytes", res->private_bytes},
+		{"shared_bytes", res->shared_bytes},
+	};
+
+	return json_rows(rows, ARRAY_SIZE(rows));
+}
+
+static json_t *json_mmu(const struct mmu_stats *mmu)
+{
+	const struct json_row rows[] = {
+		{"faults_fixed", mmu->faults_fixed},
+		{"faults_retry", mmu->faults_retry},
+		{"faults_spurious", mmu->faults_spurious},
+		{"splits", mmu->splits},
+		{"split_entries_visited", mmu->split_entries_visited},
+		{"promotes", mmu->promotes},
+		{"zaps", mmu->zaps},
+	};
+
+	return json_rows(rows, ARRAY_SIZE(rows));
 }
 
 static json_t *json_seamcalls(const struct run_result *res)
@@ -81,31 +160,10 @@ json_t *run_json(const struct run_config *cfg, const struct trace *trace,
 	json_object_set_new(root, "input", json_string(cfg->input));
 	json_object_set_new(root, "seed", number(cfg->seed));
 	json_object_set_new(root, "policy", json_policy(cfg));
-	json_object_set_new(root, "guest",
-			    json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "vcpus",
-				      number(cfg->nr_vcpus), "memory_bytes",
-				      number(cfg->memory_bytes), "accesses", number(r->accesses),
-				      "pages_touched", number(trace->pages_touched), "accepts_4k",
-				      number(r->accepts_4k), "accepts_2m", number(r->accepts_2m),
-				      "size_mismatches", number(r->size_mismatches), "discards",
-				      number(r->discards)));
-	json_object_set_new(root, "exits",
-			    json_pack("{s:o, s:o, s:o}", "ept_violation",
-				      number(res->vm.exits_ept_violation), "accept_violation",
-				      number(res->vm.exits_accept_violation), "total",
-				      number(res->vm.exits_total)));
-	json_object_set_new(root, "mappings",
-			    json_pack("{s:o, s:o, s:o, s:o, s:o}", "pages_4k",
-				      number(res->mmu.pages[PG_LEVEL_4K]), "pages_2m",
-				      number(res->mmu.pages[PG_LEVEL_2M]), "pages_1g",
-				      number(res->mmu.pages[PG_LEVEL_1G]), "private_bytes",
-				      number(res->private_bytes), "shared_bytes",
-				      number(res->shared_bytes)));
-	json_object_set_new(
-		root, "mmu",
-		json_pack("{s:o, s:o, s:o, s:o}", "faults_fixed", number(res->mmu.faults_fixed),
-			  "faults_retry", number(res->mmu.faults_retry), "faults_spurious",
-			  number(res->mmu.faults_spurious), "zaps", number(res->mmu.zaps)));
+	json_object_set_new(root, "guest", json_guest(cfg, trace, res));
+	json_object_set_new(root, "exits", json_exits(&res->vm));
+	json_object_set_new(root, "mappings", json_mappings(res));
+	json_object_set_new(root, "mmu", json_mmu(&res->mmu));
 	json_object_set_new(root, "seamcalls", json_seamcalls(res));
 	json_object_set_new(root, "memory", json_memory(cfg, res));
 	json_object_set_new(root, "integrity",
@@ -176,6 +234,21 @@ static u64 leaves_2m(const struct run_result *res)
 	return res->mmu.pages[PG_LEVEL_2M];
 }
 
+static u64 splits(const struct run_result *res)
+{
+	return res->mmu.splits;
+}
+
+static u64 promotes(const struct run_result *res)
+{
+	return res->mmu.promotes;
+}
+
+static u64 conversions(const struct run_result *res)
+{
+	return res->vm.conversions_to_shared + res->vm.conversions_to_private;
+}
+
 static u64 sept_tables(const struct run_result *res)
 {
 	return res->sept_table_pages;
@@ -223,6 +296,9 @@ static const struct report_row {
 	{"accepts at 2M", accepts_2m, false, "by the guest"},
 	{"leaves of 4K at the end", leaves_4k, false, ""},
 	{"leaves of 2M at the end", leaves_2m, false, ""},
+	{"conversions", conversions, false, "MapGPA"},
+	{"2M leaves split", splits, false, ""},
+	{"2M leaves put back", promotes, false, ""},
 	{"S-EPT table pages", sept_tables, false, "and as many in the mirror, and the root"},
 	{"Dynamic PAMT pages", dpamt_pages, false, "8 KiB for each 2M range in use at 4K"},
 	{"MMU and module", mmu_and_module, true, "exit to entry, and ACCEPT; all vCPUs"},
@@ -231,6 +307,20 @@ static const struct report_row {
 	{"reads checked", checks, false, "each read that follows a write"},
 	{"integrity errors", errors, false, ""},
 };
+
+/* What not every run has, and says nothing where it is 0. */
+static bool is_left_out(const struct report_row *row, const struct run_config *cfg,
+			const struct run_result *results, u32 n)
+{
+	if (row->value == dpamt_pages)
+		return !cfg->dynamic_pamt;
+	if (row->value != conversions && row->value != splits && row->value != promotes)
+		return false;
+	for (u32 i = 0; i < n; i++)
+		if (row->value(&results[i]))
+			return false;
+	return true;
+}
 
 static void table(FILE *out, const struct run_config *cfg, const struct run_result *results, u32 n)
 {
@@ -245,7 +335,7 @@ static void table(FILE *out, const struct run_config *cfg, const struct run_resu
 	for (size_t r = 0; r < ARRAY_SIZE(report_rows); r++) {
 		const struct report_row *row = &report_rows[r];
 
-		if (row->value == dpamt_pages && !cfg->dynamic_pamt)
+		if (is_left_out(row, cfg, results, n))
 			continue;
 		fprintf(out, "  %-30s", row->label);
 		for (u32 i = 0; i < n; i++)
@@ -303,6 +393,9 @@ static void what_went_wrong(FILE *out, const struct run_result *res)
 	if (res->replay.discards_refused)
 		fprintf(out, "WRONG: %s discards were refused by the host\n",
 			grouped(res->replay.discards_refused, buf, sizeof(buf)));
+	if (res->replay.conversions_refused)
+		fprintf(out, "WRONG: %s conversions were refused by the host\n",
+			grouped(res->replay.conversions_refused, buf, sizeof(buf)));
 	if (res->frames_leaked)
 		fprintf(out, "WRONG: %s host frames are still in use after teardown\n",
 			grouped(res->frames_leaked, buf, sizeof(buf)));

@@ -10,6 +10,12 @@
 #include "vm/vm.h"
 
 /* ---- life ------------------------------------------------------------------------------------*/
+static bool plan_is_valid(const struct replay_config *c, gpa_t gpa, u64 size, u64 event)
+{
+	return event && size && IS_ALIGNED(gpa | size, PAGE_SIZE) && size <= c->memory_bytes &&
+	       gpa <= c->memory_bytes - size;
+}
+
 static bool config_is_valid(const struct replay_config *c)
 {
 	if (c->nr_vcpus < c->trace->nr_vcpus || !c->nr_vcpus || c->nr_vcpus > REPLAY_MAX_VCPUS)
@@ -23,10 +29,17 @@ static bool config_is_valid(const struct replay_config *c)
 	for (u32 i = 0; i < c->nr_discards; i++) {
 		const struct replay_discard *d = &c->discards[i];
 
-		if (!d->event || !d->size || !IS_ALIGNED(d->gpa | d->size, PAGE_SIZE) ||
-		    d->size > c->memory_bytes || d->gpa > c->memory_bytes - d->size)
+		if (!plan_is_valid(c, d->gpa, d->size, d->event))
 			return false;
 	}
+	for (u32 i = 0; i < c->nr_conversions; i++) {
+		const struct replay_conversion *v = &c->conversions[i];
+
+		if (!plan_is_valid(c, v->gpa, v->size, v->event) || !IS_ALIGNED(v->step, PAGE_SIZE))
+			return false;
+	}
+	if (c->nr_conversions && (c->shared_bit > 63 || c->memory_bytes > BIT_ULL(c->shared_bit)))
+		return false;
 	return true;
 }
 
@@ -67,11 +80,13 @@ static int replay_init(struct replay *r)
 
 	r->vcpu = map_lazily(r->cfg.nr_vcpus * sizeof(*r->vcpu));
 	r->unit = map_lazily(r->nr_units);
-	if (!r->vcpu || !r->unit)
+	if (r->cfg.nr_conversions)
+		r->shared = map_lazily(r->nr_pages);
+	if (!r->vcpu || !r->unit || (r->cfg.nr_conversions && !r->shared))
 		return -ENOMEM;
 	for (u32 i = 0; i < r->cfg.nr_vcpus && !err; i++)
 		err = vcpu_init(r, i);
-	return err ? err : replay_discards_init(r);
+	return err ? err : replay_meetings_init(r);
 }
 
 int replay_create(const struct replay_config *cfg, struct replay **out)
@@ -108,8 +123,10 @@ void replay_destroy(struct replay *r)
 		munmap(r->vcpu, r->cfg.nr_vcpus * sizeof(*r->vcpu));
 	if (r->unit)
 		munmap(r->unit, r->nr_units);
+	if (r->shared)
+		munmap(r->shared, r->nr_pages);
 	free(r->meetings);
-	free(r->discards);
+	free(r->plans);
 	free(r);
 }
 
@@ -138,6 +155,8 @@ struct replay_stats replay_stats(const struct replay *r)
 		sum.errors += sync_load(&s->errors);
 		sum.discards += sync_load(&s->discards);
 		sum.discards_refused += sync_load(&s->discards_refused);
+		sum.conversions += sync_load(&s->conversions);
+		sum.conversions_refused += sync_load(&s->conversions_refused);
 		sum.accepts_4k += sync_load(&s->accepts_4k);
 		sum.accepts_2m += sync_load(&s->accepts_2m);
 		sum.size_mismatches += sync_load(&s->size_mismatches);
@@ -156,15 +175,15 @@ bool replay_wait(struct lp *lp)
 	return true;
 }
 
-bool replay_hypercall(struct lp *lp, struct replay_vcpu *v, u64 number, u64 arg0, u64 arg1)
+bool replay_vmcall(struct lp *lp, struct replay_vcpu *v, u64 r10, u64 r11, u64 r12, u64 r13)
 {
 	v->call = (struct tdx_regs){
 		.rax = TDG_VP_VMCALL,
 		.rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-		.r10 = VM_HC_VENDOR,
-		.r11 = number,
-		.r12 = arg0,
-		.r13 = arg1,
+		.r10 = r10,
+		.r11 = r11,
+		.r12 = r12,
+		.r13 = r13,
 	};
 	return tdcall(lp, &v->call);
 }
@@ -176,7 +195,7 @@ static bool make_accepted(struct lp *lp, struct replay_vcpu *v, gfn_t gfn)
 	u64 unit = gfn >> r->unit_shift;
 
 	/* Pairs with the release of UNIT_ACCEPTED in replay_accept_work(). */
-	if (likely(sync_load_acquire(&r->unit[unit]) == UNIT_ACCEPTED))
+	if (likely(sync_load_acquire(&r->unit[unit]) == UNIT_ACCEPTED) || is_shared(r, gfn))
 		return true;
 	return r->cfg.accept == ACCEPT_TOUCH || replay_accept_unit(lp, v, unit);
 }
@@ -214,7 +233,7 @@ static void replay_run(struct lp *lp, void *guest)
 		sync_store(&v->done, v->done + 1);
 	}
 	/* Doesn't come back, unless the host runs a guest that has stopped: then it stops again. */
-	replay_hypercall(lp, v, VM_HC_STOP, 0, 0);
+	replay_vmcall(lp, v, VM_HC_VENDOR, VM_HC_STOP, 0, 0);
 }
 
 const struct guest_ops replay_guest_ops = {.run = replay_run};

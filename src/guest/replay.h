@@ -15,6 +15,9 @@
  *     discards at one event, all memory is given back before any is accepted again, so that it
  *     comes back from other frames. A read of such memory through a stale translation is an error
  *     even if the bytes are right.
+ *  4. A conversion between private and shared happens likewise, after the discards at the same event.
+ *     Accesses to what is shared go through the shared alias, and are checked in the same way; what a
+ *     page held before it changed sides is gone. What becomes private again is accepted at once.
  */
 #ifndef GUEST_REPLAY_H
 #define GUEST_REPLAY_H
@@ -57,6 +60,14 @@ struct replay_discard {
 	u64 event; /* before this event of the trace (1 is the first) */
 };
 
+struct replay_conversion {
+	gpa_t gpa; /* multiple of 4K, without the shared bit */
+	u64 size;  /* multiple of 4K, not 0 */
+	u64 event; /* before this event of the trace (1 is the first) */
+	u64 step;  /* bytes that one MapGPA converts at most, multiple of 4K; 0: all at once */
+	bool to_private; /* else to shared */
+};
+
 struct replay_config {
 	const struct trace *trace;
 	u64 memory_bytes;
@@ -66,6 +77,9 @@ struct replay_config {
 	u64 seed;
 	const struct replay_discard *discards;
 	u32 nr_discards;
+	const struct replay_conversion *conversions; /* those at one event happen in this order */
+	u32 nr_conversions;
+	unsigned int shared_bit; /* of a GPA; needed with conversions */
 	FILE *report; /* where the first few integrity errors are described; NULL: nowhere */
 };
 
@@ -75,6 +89,7 @@ struct replay_stats {
 	u64 errors; /* accesses that found something wrong, machine checks included; refused ACCEPTs */
 	u64 discards,
 		discards_refused; /* hypercalls that the host carried out, or answered by an error */
+	u64 conversions, conversions_refused; /* the same of MapGPA; a retry counts as neither */
 	u64 accepts_4k, accepts_2m, size_mismatches;
 	u64 accept_ns; /* time inside ACCEPT TDCALLs that completed, zeroing included */
 };
@@ -85,7 +100,7 @@ struct replay;
  * replay_create - make the guest of @cfg, which and whose trace and report outlive it
  *
  * Every vCPU below cfg->nr_vcpus has to be run. One with no events stops at once (after its share of
- * the accepting, if that is eager) and takes no part in discards.
+ * the accepting, if that is eager) and takes no part in discards and conversions.
  * Return: 0; -EINVAL for a configuration that the trace doesn't fit into; -ENOMEM.
  */
 int replay_create(const struct replay_config *cfg, struct replay **out);

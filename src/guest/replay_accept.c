@@ -6,18 +6,28 @@
  *	     ^                                                                        |
  *	     '--------------------------- discarded, while all meet ------------------'
  *
+ * Pages that are shared are left out: which they are changes only while all meet, and what becomes
+ * private is accepted then and there.
+ *
  * The vCPU that claimed a unit accepts it, through any number of exits; others wait inside the guest.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "guest/replay_impl.h"
 #include "seam/seam.h"
+
+static bool has_shared(const struct replay *r, gfn_t gfn, u64 nr)
+{
+	return unlikely(r->shared) && memchr(&r->shared[gfn], 1, nr);
+}
 
 static bool is_2m_next(const struct replay *r, const struct accept_work *w)
 {
 	return r->cfg.accept_level == PG_LEVEL_2M && w->gfn >= w->small_end &&
 	       IS_ALIGNED(w->gfn, pages_per_level(PG_LEVEL_2M)) &&
-	       w->end - w->gfn >= pages_per_level(PG_LEVEL_2M);
+	       w->end - w->gfn >= pages_per_level(PG_LEVEL_2M) &&
+	       !has_shared(r, w->gfn, pages_per_level(PG_LEVEL_2M));
 }
 
 /* What an ACCEPT of @level at w->gfn came to. */
@@ -79,6 +89,10 @@ bool replay_accept_work(struct lp *lp, struct replay_vcpu *v)
 	if (likely(w->gfn == w->end))
 		return true;
 	while (w->gfn < w->end) {
+		if (is_shared(v->replay, w->gfn)) {
+			w->gfn++;
+			continue;
+		}
 		/* A kick gets through between two ACCEPTs, and while one is answered by BUSY. */
 		if (lp_guest_poll(lp) == LP_ACCESS_EXIT || !accept_one(lp, v))
 			return false;

@@ -63,7 +63,9 @@ static void wrong_value(struct lp *lp, struct replay_vcpu *v, const struct trace
 		      "%s, found 0x%016" PRIx64 "%s",
 		      a->number, v->index, gfn, slot, slot_value(owner, gfn, before),
 		      slot == v->index ? "" : " or later", v->found[slot],
-		      lp_tlb_is_stale(lp, fn_to_addr(gfn)) ? " (through a stale translation)" : "");
+		      lp_tlb_is_stale(lp, access_gpa(v->replay, gfn))
+			      ? " (through a stale translation)"
+			      : "");
 }
 
 /* ---- accesses --------------------------------------------------------------------------------*/
@@ -76,7 +78,8 @@ bool replay_write(struct lp *lp, struct replay_vcpu *v, const struct trace_acces
 
 	/* Pair (b) of the expectation words: whoever finds the new bytes finds this, too. */
 	sync_xchg(word, before | WORD_IN_FLIGHT);
-	switch (lp_guest_write(lp, fn_to_addr(gfn) + v->index * sizeof(value), &value, 1)) {
+	switch (lp_guest_write(lp, access_gpa(v->replay, gfn) + v->index * sizeof(value), &value,
+			       1)) {
 	case LP_ACCESS_EXIT:
 		return false;
 	case LP_ACCESS_MC:
@@ -121,11 +124,11 @@ static bool slot_is_right(struct replay_vcpu *v, u32 slot, gfn_t gfn)
  * vCPU has dropped the old one. The bytes may be right all the same: frames of one discard change
  * places, and all are zero then.
  */
-static bool is_misled(const struct lp *lp, gfn_t gfn)
+static bool is_misled(const struct lp *lp, gpa_t gpa)
 {
 	struct ept_translation now;
 
-	return lp_tlb_is_stale(lp, fn_to_addr(gfn)) && ept_walk(lp, fn_to_addr(gfn), false, &now);
+	return lp_tlb_is_stale(lp, gpa) && ept_walk(lp, gpa, false, &now);
 }
 
 static void stale_translation(struct replay_vcpu *v, const struct trace_access *a)
@@ -151,8 +154,8 @@ static void check_read(struct lp *lp, struct replay_vcpu *v, const struct trace_
 			return;
 		}
 	}
-	/* Only where memory has been discarded can there be a translation from before. */
-	if (unlikely(words >> WORD_GENERATION_SHIFT) && is_misled(lp, gfn))
+	/* Only where memory has been lost can there be a translation from before. */
+	if (unlikely(words >> WORD_GENERATION_SHIFT) && is_misled(lp, access_gpa(v->replay, gfn)))
 		stale_translation(v, a);
 }
 
@@ -168,7 +171,7 @@ bool replay_read(struct lp *lp, struct replay_vcpu *v, const struct trace_access
 		/* Pair (a). A vCPU without events has written nothing. */
 		v->before[s] = words ? sync_load_acquire(&words[gfn]) : 0;
 	}
-	access = lp_guest_read(lp, fn_to_addr(gfn), v->found, r->nr_slots);
+	access = lp_guest_read(lp, access_gpa(r, gfn), v->found, r->nr_slots);
 	if (access == LP_ACCESS_EXIT)
 		return false;
 	if (a->follows_write)

@@ -18,8 +18,9 @@
 #define NO_EVENT UINT64_MAX
 
 /* ---- expectation words ------------------------------------------------------------------------
- * What a vCPU has in its slot of a page: bit 0 a write is in flight, 32:1 writes since the last
- * discard, 63:33 discards. Written by the vCPU alone, except while all meet for a discard.
+ * What a vCPU has in its slot of a page: bit 0 a write is in flight, 32:1 writes since the page was
+ * lost the last time (discarded, or converted), 63:33 how often it was. Written by the vCPU alone,
+ * except while all meet.
  *
  * Pairs: (a) the writer's release of the completed count, after the bytes, with the reader's acquire
  * before it reads them: the bytes are at least as new as that count. (b) the writer's sync_xchg() of
@@ -30,7 +31,7 @@
 #define WORD_ONE_WRITE 2ULL
 #define WORD_GENERATION_SHIFT 33
 
-/* Nothing written since the last discard: the slot reads as zero. */
+/* Nothing written since the page was lost: the slot reads as zero. */
 static inline bool word_is_blank(u64 word)
 {
 	return !(word & GENMASK_ULL(WORD_GENERATION_SHIFT - 1, 1));
@@ -46,21 +47,40 @@ struct accept_work {
 	u64 unit;	 /* to mark ACCEPTED at the end; NO_UNIT: none */
 };
 
-struct planned_discard {
+/* What happens at a meeting; in that order at one event. */
+enum plan_kind { PLAN_DISCARD, PLAN_CONVERT };
+
+struct plan {
+	enum plan_kind kind;
 	gfn_t start, end;
 	u64 event;
+	u64 step;	 /* conversion: pages of one MapGPA at most */
+	bool to_private; /* conversion */
 	bool refused;
 };
 
-/* Discards [first, end) that happen at one event. */
+/* Plans [first, end) happen at one event; those before discard_end are discards. */
 struct meeting {
 	u64 event;
-	u32 first, end;
+	u32 first, discard_end, end;
 	u32 owner; /* the vCPU that carries them out */
 };
 
-/* The owner's progress: over the discards of its meeting, twice. */
-enum meeting_phase { MEETING_ARRIVE, MEETING_GIVE_BACK, MEETING_TAKE_BACK };
+/* The owner's progress: over the discards of its meeting twice, then over the conversions. */
+enum meeting_phase { MEETING_ARRIVE, MEETING_GIVE_BACK, MEETING_TAKE_BACK, MEETING_CONVERT };
+
+/* Where the owner is in a conversion; [at, mapped) is what the last MapGPA did. */
+enum convert_state {
+	CONVERT_ASK,	/* MapGPA is to be called from `at` on */
+	CONVERT_ANSWER, /* it was */
+	CONVERT_ACCEPT, /* what became private is to be accepted */
+};
+
+struct convert_progress {
+	enum convert_state state;
+	gfn_t at, mapped;
+	u32 retries; /* without progress */
+};
 
 struct replay_vcpu {
 	_Alignas(64) struct replay *replay; /* neighbours share no line */
@@ -83,8 +103,9 @@ struct replay_vcpu {
 	u32 met;	/* meetings that are behind */
 	bool announced; /* it has arrived at the next one */
 	enum meeting_phase phase;
-	u32 discard;	      /* that it is at in this phase, ... */
-	bool begun;	      /* ... and whether it has asked for what the phase does */
+	u32 plan;   /* that it is at in this phase, ... */
+	bool begun; /* ... and whether it has asked for what the phase does */
+	struct convert_progress convert;
 	struct tdx_regs call; /* the hypercall that it is in; the host answers into it */
 
 	struct replay_stats stats;
@@ -93,7 +114,8 @@ struct replay_vcpu {
 
 struct replay {
 	struct replay_config cfg;
-	struct planned_discard *discards; /* in the order of their events */
+	struct plan *plans; /* in the order of their events, discards before conversions */
+	u32 nr_plans;
 	struct meeting *meetings;
 	u32 nr_meetings;
 	u64 nr_words;	/* gfns that the trace can name */
@@ -104,6 +126,11 @@ struct replay {
 	u8 *unit; /* enum unit_state, lazily mapped; atomic */
 	u64 nr_units;
 	u32 unit_shift; /* gfn to unit */
+	/*
+	 * A byte a page: it is shared. NULL without conversions. Changed by the owner of a meeting
+	 * alone, while the others wait, and read by them after it.
+	 */
+	u8 *shared;
 
 	u32 eager_done;	   /* vCPUs that are through with their share; atomic */
 	u64 arrived;	   /* arrivals at all meetings so far; atomic */
@@ -123,6 +150,17 @@ static inline gfn_t unit_start(const struct replay *r, u64 unit)
 	return unit << r->unit_shift;
 }
 
+static inline bool is_shared(const struct replay *r, gfn_t gfn)
+{
+	return unlikely(r->shared) && r->shared[gfn];
+}
+
+/* Where the guest reaches page @gfn now. */
+static inline gpa_t access_gpa(const struct replay *r, gfn_t gfn)
+{
+	return fn_to_addr(gfn) | (is_shared(r, gfn) ? BIT_ULL(r->cfg.shared_bit) : 0);
+}
+
 /* replay_check.c: what pages hold. */
 u64 replay_salt(u64 seed, u32 vcpu);
 bool replay_write(struct lp *lp, struct replay_vcpu *v, const struct trace_access *a);
@@ -139,15 +177,29 @@ bool replay_take_ve(struct lp *lp, struct replay_vcpu *v);
 bool replay_accept_ve(struct lp *lp, struct replay_vcpu *v);
 bool replay_accept_eagerly(struct lp *lp, struct replay_vcpu *v);
 
-/* replay_discard.c */
-int replay_discards_init(struct replay *r);
+/* replay_meet.c */
+int replay_meetings_init(struct replay *r);
 /* Takes part in every meeting that is due before event @number or earlier. */
 bool replay_meet(struct lp *lp, struct replay_vcpu *v, u64 number);
+/* Nothing that [@start, @end) held is right any more: it reads as zero. */
+void replay_forget(struct replay *r, gfn_t start, gfn_t end);
+/* Units that lie wholly in the range; the tail of memory is whole, too. Others stay as they are. */
+void replay_mark_units(struct replay *r, gfn_t start, gfn_t end, enum unit_state state);
+
+/* replay_discard.c: the owner of a meeting, with the plans of @m that are discards. */
+bool replay_give_back(struct lp *lp, struct replay_vcpu *v, const struct meeting *m);
+bool replay_take_back(struct lp *lp, struct replay_vcpu *v, const struct meeting *m);
+
+/* replay_convert.c: the same for its conversions. */
+bool replay_convert(struct lp *lp, struct replay_vcpu *v, const struct meeting *m);
 
 /* replay.c */
 /* One turn of a wait inside the guest. */
 bool replay_wait(struct lp *lp);
-/* TDG.VP.VMCALL with function @number: fills v->call. False as long as there is no answer. */
-bool replay_hypercall(struct lp *lp, struct replay_vcpu *v, u64 number, u64 arg0, u64 arg1);
+/*
+ * TDG.VP.VMCALL with R10 to R13 as given: fills v->call, and leaves the guest. When it runs again the
+ * answer is there.
+ */
+bool replay_vmcall(struct lp *lp, struct replay_vcpu *v, u64 r10, u64 r11, u64 r12, u64 r13);
 
 #endif

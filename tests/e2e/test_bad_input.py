@@ -102,11 +102,27 @@ class BadTrace(unittest.TestCase):
                                         ("--backing", "hugetlb-1g", "later"),
                                         ("--memory", "big", "size"), ("--memory", "32T", "16T"),
                                         ("--vcpus", "0", "1 to 512"), ("--seed", "x", "number"),
-                                        ("--discard", "0x1000:4K@1", "whole 2M"),
+                                        ("--discard", "0x1001:4K@1", "whole 4K"),
+                                        ("--discard", "0x1000:4K@1/4K", "GPA:SIZE@EVENT"),
                                         ("--discard", "banana", "GPA:SIZE@EVENT"),
                                         ("--discard", "0x200000:2M@0", "from 1"),
                                         ("--discard", "0x80000000:2M@1", "outside memory"),
-                                        ("--discard", "0x200000:2M@745169", "745168 events")):
+                                        ("--discard", "0x200000:2M@745169", "745168 events"),
+                                        ("--share", "banana", "GPA:SIZE@EVENT[/STEP]"),
+                                        ("--share", "0x1000:4K@1/", "/STEP"),
+                                        ("--share", "0x1000:4K@1/x", "/STEP"),
+                                        ("--share", "0x1000:4K@1/0", "step of whole 4K"),
+                                        ("--share", "0x1000:4K@1/1K", "step of whole 4K"),
+                                        ("--share", "0x1800:4K@1", "whole 4K"),
+                                        ("--share", "0x1000:0@1", "whole 4K"),
+                                        ("--share", "0x1000:5K@1", "whole 4K"),
+                                        ("--unshare", "0x1000:4K@0", "from 1"),
+                                        ("--unshare", "0x7ffff000:8K@1", "outside memory"),
+                                        ("--unshare", "0x1000:4K@745169", "745168 events"),
+                                        ("--promote", "later", "off, idle or now"),
+                                        ("--split-range", "end", "ends, walk or two-walks"),
+                                        ("--split-metadata", "cache",
+                                         "page, vm-cache or prealloc")):
             with self.subTest(option=option, value=value):
                 self.refused(TRACE, option, value, words=(option, "expected"
                              if expected not in ("later", "from 1", "outside memory",
@@ -119,8 +135,7 @@ class BadTrace(unittest.TestCase):
 
     def test_later_options(self):
         """An option that comes later is refused as such."""
-        for option in ("--share", "--unshare", "--promote", "--split-range", "--split-metadata",
-                       "--folio-split", "--folio-refs", "--restructure", "--convert-order",
+        for option in ("--folio-split", "--folio-refs", "--restructure", "--convert-order",
                        "--mapping-check", "--vmemmap", "--fail", "--time"):
             with self.subTest(option=option):
                 self.refused(TRACE, option, "x", words=(option, "comes later"))
@@ -136,8 +151,6 @@ class BadTrace(unittest.TestCase):
         self.refused(TRACE, "--compare", "--pages", "4k", words=("--compare", "--pages"))
         self.refused(TRACE, "--compare", "--json", "-", words=("--compare", "--json"))
         self.refused(TRACE, "--dpamt", "on", "--module", "1.5.05", words=("--dpamt", "1.5.05"))
-        self.refused(TRACE, "--accept", "touch", "--accept-level", "4k",
-                     words=("--accept touch", "later"))
 
     def test_json_that_cant_be_written(self):
         """A JSON file that can't be written is named."""

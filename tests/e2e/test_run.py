@@ -103,6 +103,24 @@ class ShippedTrace(unittest.TestCase):
         self.assertEqual(out["seamcalls"]["TDH.MEM.PAGE.REMOVE"]["errors"], 0)
         self.assertEqual(out["seamcalls"]["TDH.MEM.TRACK"]["errors"], 0)
 
+    def test_discard_of_pages(self):
+        """Holes of any whole pages split what they cut, and lose nothing beside them."""
+        out = run_json(TRACE, "--discard", "0x6401000:12K@300000", "--discard",
+                       "0x6800000:5M@300000", "--promote", "now")
+        self.check_sound(out)
+        self.assertEqual(out["mmu"]["splits"], 2)
+        self.assertEqual(out["mappings"]["pages_2m"], BLOCKS)
+
+    def test_touch_accepted_at_4k(self):
+        """Touching first and accepting at 4K splits every block once, at its first accept."""
+        out = run_json(TRACE, "--accept", "touch", "--accept-level", "4k")
+        self.check_sound(out)
+        self.assertEqual(out["seamcalls"]["TDH.MEM.PAGE.AUG"]["ok"], BLOCKS)
+        self.assertEqual(out["seamcalls"]["TDH.MEM.PAGE.DEMOTE"]["ok"], BLOCKS)
+        self.assertEqual(out["mmu"]["splits"], BLOCKS)
+        self.assertEqual(out["guest"]["accepts_4k"], PAGES)
+        self.assertEqual(out["mappings"]["pages_4k"], BLOCKS * 512)
+
     def test_16t_guest(self):
         """A guest of 16 TiB costs no more than what it touches."""
         out = run_json(TRACE, "--memory", "16T")
@@ -123,7 +141,84 @@ class ShippedTrace(unittest.TestCase):
         self.assertRegex(done.stdout, r"MMU and module +[\d.]+ ms +[\d.]+ ms")
         self.assertRegex(done.stdout, r"2M mappings: \d+ times fewer exits")
         self.assertLess(max(map(len, done.stdout.splitlines())), 160)
-        self.assertIsNone(re.search(r"nan|inf|-\d", done.stdout))
+        self.assertIsNone(re.search(r"\bnan\b|\binf\b| -\d", done.stdout))
+
+
+SPLIT_CHOICES = [("--split-range", where, "--split-metadata", metadata)
+                 for where in ("ends", "walk", "two-walks")
+                 for metadata in ("page", "vm-cache", "prealloc")]
+BOUNCE = ("--share", "0x6401000:122M@300000/256K", "--unshare", "0x6401000:122M@500000/256K")
+BOUNCE_PAGES = (122 << 20) // 4096
+
+
+class Conversions(unittest.TestCase):
+    check_sound = ShippedTrace.check_sound
+
+    def test_bounce_buffer(self):
+        """Busy memory shared and made private again is whole again in the end, whoever promotes."""
+        for choice in SPLIT_CHOICES:
+            for promote in ("now", "idle"):
+                with self.subTest(choice=choice, promote=promote):
+                    out = run_json(TRACE, *BOUNCE, "--promote", promote, *choice)
+                    self.check_sound(out)
+                    self.assertGreater(out["mmu"]["splits"], 0)
+                    self.assertGreater(out["mmu"]["promotes"], 0)
+                    self.assertEqual(out["mappings"]["pages_2m"], BLOCKS)
+                    self.assertEqual(out["mappings"]["pages_4k"], 0)
+                    self.assertEqual(out["mappings"]["private_bytes"], BLOCKS << 21)
+                    self.assertEqual(out["mappings"]["shared_bytes"], 0)
+                    self.assertEqual(out["guest"]["conversions_to_shared"], 488)
+                    self.assertEqual(out["guest"]["conversions_to_private"], 488)
+                    self.assertEqual(out["guest"]["pages_to_shared"], BOUNCE_PAGES)
+                    self.assertEqual(out["guest"]["pages_to_private"], BOUNCE_PAGES)
+                    self.assertEqual(out["exits"]["map_gpa"], 976)
+
+    def test_off_is_what_kvm_does(self):
+        """Without promotion the cut blocks stay 4K, and the module is never asked to merge."""
+        out = run_json(TRACE, *BOUNCE)
+        self.check_sound(out)
+        self.assertEqual(out["policy"]["promote"], "off")
+        self.assertEqual(out["mmu"]["promotes"], 0)
+        self.assertNotIn("TDH.MEM.PAGE.PROMOTE", out["seamcalls"])
+        self.assertEqual(out["mappings"]["pages_2m"] + out["mappings"]["pages_4k"] // 512, BLOCKS)
+
+    def test_at_once(self):
+        """In one call only the two blocks at the ends are cut; those between come back at 2M."""
+        out = run_json(TRACE, "--share", "0x6401000:122M@300000", "--unshare",
+                       "0x6401000:122M@500000", "--promote", "now")
+        self.check_sound(out)
+        self.assertEqual(out["seamcalls"]["TDH.MEM.PAGE.DEMOTE"]["ok"], 2)
+        self.assertEqual(out["mmu"]["promotes"], 2)
+        self.assertEqual(out["mappings"]["pages_2m"], BLOCKS)
+
+    def test_one_page(self):
+        """A page inside a 2M leaf is one split, wherever it looks and whatever pays for it."""
+        for choice in SPLIT_CHOICES:
+            with self.subTest(choice=choice):
+                out = run_json(TRACE, "--share", "0x2801000:4K@100000", *choice)
+                self.check_sound(out)
+                self.assertEqual(out["mmu"]["splits"], 1)
+                self.assertEqual(out["seamcalls"]["TDH.MEM.PAGE.DEMOTE"]["ok"], 1)
+                self.assertEqual(out["mappings"]["pages_2m"], BLOCKS - 1)
+                self.assertEqual(out["mappings"]["shared_bytes"], 4096)
+
+    def test_other_modes(self):
+        """Conversions are as sound at 4K, without Dynamic PAMT, with small folios, and with touch."""
+        for choice in (("--pages", "4k"), ("--dpamt", "off"), ("--backing", "4k"),
+                       ("--accept", "touch"), ("--accept-level", "4k"), ("--accept", "eager"),
+                       ("--module", "1.5.25"), ("--module", "next")):
+            with self.subTest(choice=choice):
+                out = run_json(TRACE, *BOUNCE, "--promote", "now", *choice)
+                self.check_sound(out)
+
+    def test_with_discards(self):
+        """Holes in shared and in private memory, at the event of a conversion, lose nothing else."""
+        out = run_json(TRACE, *BOUNCE, "--promote", "idle", "--discard", "0x6300000:4M@300000",
+                       "--discard", "0x7000000:3M@400000", "--discard", "0x6401000:8M@500000")
+        self.assertEqual(out["integrity"]["errors"], 0)
+        self.assertTrue(out["outcome"]["good"])
+        self.assertEqual(out["guest"]["discards"], 3)
+        self.assertEqual(out["mappings"]["pages_2m"], BLOCKS)
 
 
 class PlantedBugs(unittest.TestCase):

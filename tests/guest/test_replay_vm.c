@@ -56,7 +56,7 @@ struct outcome {
 	struct replay_stats replay;
 	struct vm_stats vm;
 	u64 pages_4k, pages_2m; /* at the end, before teardown */
-	u64 aug_ok;
+	u64 aug_ok, splits, promotes;
 };
 
 struct vcpu_thread {
@@ -90,10 +90,11 @@ static void run_vcpus(struct machine *m, struct vm *vm, struct replay *replay)
 	}
 }
 
-static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 planted_bugs)
+static struct outcome run_with(struct replay_config cfg, enum pg_level pages, u64 planted_bugs,
+			       enum vm_promote promote)
 {
 	const struct machine_config mc = {.memory_bytes = 256ULL << 20,
-					  .lps = NR_VCPUS,
+					  .lps = NR_VCPUS + 1,
 					  .profile = seam_profile_at(0),
 					  .dynamic_pamt = true,
 					  .planted_bugs = planted_bugs};
@@ -101,6 +102,8 @@ static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 pla
 				     .nr_vcpus = NR_VCPUS,
 				     .backing = GMEM_THP,
 				     .max_level = pages,
+				     .promote = promote,
+				     .promoter_lp = NR_VCPUS,
 				     .gpaw = 48,
 				     .sept_ve_disable = cfg.accept != ACCEPT_TOUCH};
 	struct outcome o = {0};
@@ -112,6 +115,8 @@ static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 pla
 	cfg.trace = &trace;
 	cfg.memory_bytes = vc.memory_bytes;
 	cfg.nr_vcpus = NR_VCPUS;
+	cfg.shared_bit = 47;
+	cfg.report = planted_bugs ? NULL : stderr;
 	assert_int_equal(machine_create(&mc, &m), 0);
 	frames = host_frames_used(m.host);
 	assert_int_equal(vm_create(&m, &vc, &vm), 0);
@@ -122,6 +127,8 @@ static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 pla
 	o.vm = vm_stats(vm);
 	o.pages_4k = mmu_stats(vm_mmu(vm))->pages[PG_LEVEL_4K];
 	o.pages_2m = mmu_stats(vm_mmu(vm))->pages[PG_LEVEL_2M];
+	o.splits = mmu_stats(vm_mmu(vm))->splits;
+	o.promotes = mmu_stats(vm_mmu(vm))->promotes;
 	o.aug_ok = tdx_leaf_stats(m.tdx, TDH_MEM_PAGE_AUG).ok;
 	replay_destroy(replay);
 	vm_destroy(vm);
@@ -129,6 +136,11 @@ static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 pla
 	assert_int_equal(seam_pamt_in_use(m.seam), 0);
 	machine_destroy(&m);
 	return o;
+}
+
+static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 planted_bugs)
+{
+	return run_with(cfg, pages, planted_bugs, VM_PROMOTE_OFF);
 }
 
 static void expect_clean(const struct outcome *o)
@@ -219,6 +231,80 @@ static void test_discards(void **state)
 	}
 }
 
+/* Touching first and accepting at 4K splits each block at its first accept, and no other time. */
+static void test_touch_accepted_at_4k(void **state)
+{
+	struct outcome o =
+		run((struct replay_config){.accept = ACCEPT_TOUCH, .accept_level = PG_LEVEL_4K},
+		    PG_LEVEL_2M, 0);
+
+	(void)state;
+	expect_clean(&o);
+	assert_int_equal(o.splits, 10);
+	assert_int_equal(o.pages_2m, 0);
+	assert_int_equal(o.replay.accepts_4k, trace.pages_touched);
+}
+
+/* Shared and private again, at once and in steps, over block boundaries, with a discard on the way. */
+static const struct replay_conversion conversions[] = {
+	{.gpa = 0x3000, .size = 3 * SIZE_2M, .event = EVENTS / 4, .step = 0x40000},
+	{.gpa = 5 * SIZE_2M + 0x1000, .size = 0x1000, .event = EVENTS / 4},
+	{.gpa = 8 * SIZE_2M, .size = (GFNS - 8 * 512) * PAGE_SIZE, .event = EVENTS / 3},
+	{.gpa = 0x3000, .size = 3 * SIZE_2M, .event = EVENTS / 2, .to_private = true},
+	{.gpa = 5 * SIZE_2M + 0x1000, .size = 0x1000, .event = EVENTS / 2, .to_private = true},
+	{.gpa = 0,
+	 .size = GFNS * PAGE_SIZE,
+	 .event = EVENTS / 4 * 3,
+	 .step = 0x100000,
+	 .to_private = true},
+};
+
+static const struct replay_discard hole = {
+	.gpa = 2 * SIZE_2M - 0x2000, .size = SIZE_2M, .event = EVENTS / 2};
+
+/* Every read is right on both sides, and with promotion every block is whole again at the end. */
+static void test_conversions(void **state)
+{
+	(void)state;
+	for (enum vm_promote promote = VM_PROMOTE_OFF; promote <= VM_PROMOTE_NOW; promote++) {
+		struct outcome o =
+			run_with((struct replay_config){.accept_level = PG_LEVEL_2M,
+							.accept = ACCEPT_EAGER,
+							.conversions = conversions,
+							.nr_conversions = ARRAY_SIZE(conversions),
+							.discards = &hole,
+							.nr_discards = 1},
+				 PG_LEVEL_2M, 0, promote);
+
+		expect_clean(&o);
+		assert_int_equal(o.replay.conversions_refused, 0);
+		assert_int_equal(o.replay.discards, 1);
+		assert_int_equal(o.replay.conversions, o.vm.exits_map_gpa);
+		assert_true(o.splits >= 4);
+		assert_int_equal(o.pages_2m == 10, promote != VM_PROMOTE_OFF);
+		assert_int_equal(o.promotes > 0, promote != VM_PROMOTE_OFF);
+	}
+}
+
+/* Converting at either accept level, in either mode, over mappings of either size. */
+static void test_conversions_in_every_mode(void **state)
+{
+	(void)state;
+	for (enum accept_mode mode = ACCEPT_LAZY; mode <= ACCEPT_TOUCH; mode++)
+		for (u32 sizes = 0; sizes < 4; sizes++) {
+			struct outcome o = run_with(
+				(struct replay_config){.accept_level = sizes & 1 ? PG_LEVEL_2M
+										 : PG_LEVEL_4K,
+						       .accept = mode,
+						       .conversions = conversions,
+						       .nr_conversions = ARRAY_SIZE(conversions)},
+				sizes & 2 ? PG_LEVEL_2M : PG_LEVEL_4K, 0, VM_PROMOTE_NOW);
+
+			expect_clean(&o);
+			assert_int_equal(o.replay.conversions_refused, 0);
+		}
+}
+
 #ifdef SEPTUM_CHECK
 /* Each bug that is planted below the guest shows in what the guest reads. */
 static void test_planted_bugs(void **state)
@@ -252,6 +338,9 @@ int main(void)
 		cmocka_unit_test(test_4k_accepted_at_2m),
 		cmocka_unit_test(test_eager_and_touch),
 		cmocka_unit_test(test_discards),
+		cmocka_unit_test(test_touch_accepted_at_4k),
+		cmocka_unit_test(test_conversions),
+		cmocka_unit_test(test_conversions_in_every_mode),
 #ifdef SEPTUM_CHECK
 		cmocka_unit_test(test_planted_bugs),
 #endif

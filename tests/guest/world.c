@@ -16,6 +16,7 @@ struct world *world_make(u64 nr_gfns, u32 nr_vcpus)
 	w->nr_gfns = nr_gfns;
 	w->nr_vcpus = nr_vcpus;
 	w->state = calloc(nr_gfns, 1);
+	w->shared = calloc(nr_gfns, 1);
 	w->huge = calloc(nr_gfns / BLOCK + 1, sizeof(bool));
 	w->words = calloc(nr_gfns * nr_vcpus, sizeof(u64));
 	sync_mutex_init(&w->lock, LOCK_HOST_ALLOC);
@@ -38,6 +39,7 @@ void world_free(struct world *w)
 	sync_mutex_destroy(&w->lock);
 	free(w->words);
 	free(w->huge);
+	free(w->shared);
 	free(w->state);
 	free(w);
 }
@@ -57,6 +59,16 @@ static bool is_fault(struct world *w, enum world_fault fault, gfn_t gfn)
 	return w->fault == fault && w->fault_gfn == gfn;
 }
 
+static bool by_alias(gpa_t gpa)
+{
+	return gpa >> WORLD_SHARED_BIT & 1;
+}
+
+static gfn_t gfn_of(gpa_t gpa)
+{
+	return addr_to_fn(gpa & ~BIT_ULL(WORLD_SHARED_BIT));
+}
+
 /* ---- what the guest calls --------------------------------------------------------------------*/
 enum lp_access lp_guest_poll(struct lp *lp)
 {
@@ -72,15 +84,15 @@ bool lp_tlb_is_stale(const struct lp *lp, gpa_t gpa)
 {
 	struct world *w = vcpu_of(lp)->world;
 
-	return is_fault(w, FAULT_CROSSED_PAGES, addr_to_fn(gpa)) ||
-	       is_fault(w, FAULT_STALE, addr_to_fn(gpa));
+	return is_fault(w, FAULT_CROSSED_PAGES, gfn_of(gpa)) ||
+	       is_fault(w, FAULT_STALE, gfn_of(gpa));
 }
 
 bool ept_walk(const struct lp *lp, gpa_t gpa, bool write, struct ept_translation *out)
 {
 	(void)write;
 	(void)out;
-	return sync_load(&vcpu_of(lp)->world->state[addr_to_fn(gpa)]) == PAGE_OPEN;
+	return by_alias(gpa) || sync_load(&vcpu_of(lp)->world->state[gfn_of(gpa)]) == PAGE_OPEN;
 }
 
 static enum lp_access translate(struct lp *lp, gpa_t gpa, bool write)
@@ -89,7 +101,8 @@ static enum lp_access translate(struct lp *lp, gpa_t gpa, bool write)
 
 	if (lp_guest_poll(lp) == LP_ACCESS_EXIT)
 		return LP_ACCESS_EXIT;
-	if (sync_load_acquire(&w->state[addr_to_fn(gpa)]) == PAGE_OPEN)
+	if (by_alias(gpa) == sync_load(&w->shared[gfn_of(gpa)]) &&
+	    (by_alias(gpa) || sync_load_acquire(&w->state[gfn_of(gpa)]) == PAGE_OPEN))
 		return LP_ACCESS_OK;
 	lp->exit = (struct lp_exit){.kind = LP_EXIT_EPT_VIOLATION, .gpa = gpa, .write = write};
 	return LP_ACCESS_EXIT;
@@ -97,13 +110,13 @@ static enum lp_access translate(struct lp *lp, gpa_t gpa, bool write)
 
 static u64 *word_at(struct world *w, gpa_t gpa)
 {
-	return &w->words[addr_to_fn(gpa) * w->nr_vcpus + gpa % PAGE_SIZE / sizeof(u64)];
+	return &w->words[gfn_of(gpa) * w->nr_vcpus + gpa % PAGE_SIZE / sizeof(u64)];
 }
 
 enum lp_access lp_guest_read(struct lp *lp, gpa_t gpa, u64 *words, unsigned int n)
 {
 	struct world *w = vcpu_of(lp)->world;
-	gfn_t gfn = addr_to_fn(gpa);
+	gfn_t gfn = gfn_of(gpa);
 
 	if (translate(lp, gpa, false) != LP_ACCESS_OK)
 		return LP_ACCESS_EXIT;
@@ -126,7 +139,7 @@ enum lp_access lp_guest_write(struct lp *lp, gpa_t gpa, const u64 *words, unsign
 
 	if (translate(lp, gpa, true) != LP_ACCESS_OK)
 		return LP_ACCESS_EXIT;
-	if (is_fault(w, FAULT_LOST_WRITE, addr_to_fn(gpa)) && !sync_fetch_add(&w->fault_seen, 1))
+	if (is_fault(w, FAULT_LOST_WRITE, gfn_of(gpa)) && !sync_fetch_add(&w->fault_seen, 1))
 		return LP_ACCESS_OK;
 	for (unsigned int i = 0; i < n; i++)
 		sync_store(word_at(w, gpa) + i, words[i]);
@@ -218,7 +231,8 @@ static void map_page(struct world *w, gfn_t gfn)
 	bool huge = w->host_2m && first + BLOCK <= w->nr_gfns;
 
 	for (u64 i = 0; huge && i < BLOCK; i++)
-		huge = sync_load(&w->state[first + i]) == PAGE_FREE;
+		huge = sync_load(&w->state[first + i]) == PAGE_FREE &&
+		       !sync_load(&w->shared[first + i]);
 	if (!huge) {
 		sync_store(&w->state[gfn], PAGE_PENDING);
 		return;
@@ -232,12 +246,16 @@ static void map_page(struct world *w, gfn_t gfn)
 static bool on_violation(struct world_vcpu *v)
 {
 	struct world *w = v->world;
-	gfn_t gfn = addr_to_fn(v->lp->exit.gpa);
+	gpa_t gpa = v->lp->exit.gpa;
+	gfn_t gfn = gfn_of(gpa);
 	bool alive = true;
 
 	sync_mutex_lock(&w->lock);
 	w->violations++;
-	if (sync_load(&w->state[gfn]) == PAGE_FREE) {
+	if (by_alias(gpa) != sync_load(&w->shared[gfn])) {
+		/* The other side of what was wanted. */
+		alive = false;
+	} else if (sync_load(&w->state[gfn]) == PAGE_FREE) {
 		map_page(w, gfn);
 	} else if (sync_load(&w->state[gfn]) == PAGE_PENDING && w->ve) {
 		v->ve_gpa = v->lp->exit.gpa;
@@ -248,6 +266,12 @@ static bool on_violation(struct world_vcpu *v)
 	}
 	sync_mutex_unlock(&w->lock);
 	return alive;
+}
+
+static void lose(struct world *w, gfn_t gfn)
+{
+	for (u32 i = 0; i < w->nr_vcpus; i++)
+		sync_store(&w->words[gfn * w->nr_vcpus + i], 0);
 }
 
 static void discard(struct world *w, struct tdx_regs *r)
@@ -261,6 +285,45 @@ static void discard(struct world *w, struct tdx_regs *r)
 		/* Those that a cut huge page leaves over stay as they are, one by one. */
 		w->huge[gfn / BLOCK] = false;
 		sync_store(&w->state[gfn], PAGE_FREE);
+		/* Of private pages the ACCEPT does that. */
+		if (sync_load(&w->shared[gfn]))
+			lose(w, gfn);
+	}
+	sync_mutex_unlock(&w->lock);
+}
+
+static void convert(struct world *w, gfn_t gfn, bool to_shared)
+{
+	if (sync_load(&w->shared[gfn]) == to_shared)
+		return;
+	w->converted++;
+	w->huge[gfn / BLOCK] = false;
+	sync_store(&w->shared[gfn], to_shared);
+	sync_store(&w->state[gfn], PAGE_FREE);
+	if (to_shared)
+		lose(w, gfn);
+}
+
+static void map_gpa(struct world *w, struct tdx_regs *r)
+{
+	u64 bit = r->r12 & BIT_ULL(WORLD_SHARED_BIT), nr = addr_to_fn(r->r13);
+	gfn_t gfn = gfn_of(r->r12);
+
+	sync_mutex_lock(&w->lock);
+	w->map_gpas++;
+	if (w->map_gpa_refuses) {
+		r->r10 = w->map_gpa_refuses;
+	} else if (w->map_gpa_retries) {
+		w->map_gpa_retries--;
+		r->r10 = VM_HC_RETRY;
+		r->r11 = r->r12;
+	} else {
+		u64 done = w->map_gpa_most ? min_u64(w->map_gpa_most, nr) : nr;
+
+		for (u64 i = 0; i < done; i++)
+			convert(w, gfn + i, bit);
+		r->r10 = done < nr ? VM_HC_RETRY : 0;
+		r->r11 = fn_to_addr(gfn + done) | bit;
 	}
 	sync_mutex_unlock(&w->lock);
 }
@@ -280,6 +343,10 @@ static bool handle_exit(struct world_vcpu *v)
 		return !v->killed;
 	case LP_EXIT_TDCALL:
 		break;
+	}
+	if (!v->call->r10 && v->call->r11 == VM_HC_MAP_GPA) {
+		map_gpa(w, v->call);
+		return true;
 	}
 	if (v->call->r10 != VM_HC_VENDOR)
 		abort();

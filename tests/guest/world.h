@@ -15,6 +15,7 @@
 #include "septum/abi.h"
 
 #define WORLD_MAX_VCPUS 8
+#define WORLD_SHARED_BIT 47
 
 enum page_state { PAGE_FREE, PAGE_PENDING, PAGE_OPEN };
 
@@ -50,7 +51,12 @@ struct world {
 	bool host_2m; /* the host maps whole blocks where it can */
 	bool ve;      /* touching pending memory is a #VE, not the end */
 	bool refuses_discards;
-	u32 exit_one_in; /* interrupts: one access in so many; 0: none */
+	u8 *shared;		 /* per gfn: reached through the alias alone; atomic */
+	u64 map_gpa_refuses;	 /* R10 of the answer to every MapGPA; 0: they are carried out */
+	u64 map_gpa_retries;	 /* so many answers ask for a retry from the same address */
+	u64 map_gpa_most;	 /* a MapGPA converts so many pages, and asks for a retry; 0: all */
+	u64 map_gpas, converted; /* calls, and pages that changed sides */
+	u32 exit_one_in;	 /* interrupts: one access in so many; 0: none */
 	u32 busy_one_in;
 	enum world_fault fault;
 	gfn_t fault_gfn;
