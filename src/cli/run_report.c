@@ -27,7 +27,7 @@ static json_t *json_policy(const struct run_config *cfg)
 	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s}", "pages",
 			 run_page_word(cfg->pages), "memory", (json_int_t)cfg->memory_bytes,
 			 "vcpus", (json_int_t)cfg->nr_vcpus, "accept", run_accept_word(cfg->accept),
-			 "accept_level", run_page_word(cfg->accept_level), "module",
+			 "accept-level", run_page_word(cfg->accept_level), "module",
 			 cfg->profile->name, "module_is_real", cfg->profile->is_real, "dpamt",
 			 on_off(cfg->dynamic_pamt), "backing", run_backing_word(cfg->backing),
 			 "time", "real");
