@@ -309,11 +309,29 @@ static void test_page_add_errors(void **state)
 	assert_int_equal(page_add(&f, 0x200000, 0x123, 0x123), TDX_OPERAND_INVALID | 9);
 	assert_int_equal(page_add(&f, 0x200000, 0x123, SOURCE_PA | 33ULL << 46),
 			 TDX_OPERAND_INVALID | 9);
-	assert_int_equal(page_add(&f, 0x200000, 0x123, 1ULL << 40), TDX_OPERAND_INVALID | 9);
+	assert_int_equal(page_add(&f, 0x200000, 0x123, 1ULL << 52), TDX_OPERAND_INVALID | 9);
+	/* A shared key id is none of the module's business, nor is whether memory is there. */
+	assert_int_equal(page_add(&f, 0x200000, 0x123, SOURCE_PA | 1ULL << 46),
+			 TDX_OPERAND_INVALID | 8);
+	assert_int_equal(page_add(&f, 0x200000, 0x123, 1ULL << 40), TDX_OPERAND_INVALID | 8);
 	assert_int_equal(page_add(&f, 0x200000, 0x123, SOURCE_PA), TDX_OPERAND_INVALID | 8);
 	assert_int_equal(page_add(&f, 0x200000, TABLE, SOURCE_PA), TDX_PAGE_METADATA_INCORRECT | 8);
 	assert_int_equal(page_add(&f, 0x200000, PAGE_4K, SOURCE_PA), 0);
 	assert_int_equal(page_add(&f, 0x200000, PAGE_4K, 0x123), TDX_EPT_ENTRY_STATE_INCORRECT | 1);
+	fixture_destroy(&f);
+}
+
+/* A source where no memory is reads as ones. */
+static void test_page_add_from_nowhere(void **state)
+{
+	struct fixture f;
+	u64 word = 0;
+
+	(void)state;
+	setup(&f, &(struct fixture_config){.initialized_only = true});
+	assert_int_equal(page_add(&f, 0x200000, PAGE_4K, 1ULL << 40), 0);
+	assert_int_equal(host_read(f.host, PAGE_4K + 8, TD_HKID, &word, 1), 0);
+	assert_int_equal(word, UINT64_MAX);
 	fixture_destroy(&f);
 }
 
@@ -556,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_debug_access),
 		cmocka_unit_test(test_page_add_and_mrtd),
 		cmocka_unit_test(test_page_add_errors),
+		cmocka_unit_test(test_page_add_from_nowhere),
 		cmocka_unit_test(test_one_gigabyte),
 		cmocka_unit_test(test_accept_2m_is_interruptible),
 		cmocka_unit_test(test_page_attributes),
