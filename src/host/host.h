@@ -183,7 +183,11 @@ u64 host_now_ns(void);
 /** host_ticks - a clock without a unit at half the price: for what is timed millions of times */
 static inline u64 host_ticks(void)
 {
+#ifdef __x86_64__
 	return __builtin_ia32_rdtsc();
+#else
+	return host_now_ns();
+#endif
 }
 
 #endif
