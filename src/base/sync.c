@@ -283,8 +283,10 @@ void sync_wake_all_after_rmw(struct sync_waitq *q)
 
 void sync_relax(void)
 {
+#ifdef __x86_64__
 	for (int i = 0; i < 8; i++)
 		__builtin_ia32_pause();
+#endif
 	sched_yield();
 }
 

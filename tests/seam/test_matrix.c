@@ -57,7 +57,9 @@ static const struct state_row states[] = {
 	{"PENDING_EXPORTED_DIRTY_BLOCKEDW", 0x77, 20, true, 0, false, true, L(5) | L(25), L(23)},
 };
 
-#define NR_LEVELS 4 /* of entries, with a 4-level S-EPT */
+/* Of entries: a 4-level S-EPT, or a 5-level one, where GPAs have 52 bits. One test at a time. */
+static unsigned int nr_levels = 4;
+#define ROOT 9 /* the level of the root's entries */
 
 static bool is_blocked(const struct state_row *s)
 {
@@ -119,16 +121,16 @@ struct leaf_row {
 
 static const struct leaf_row leaves[] = {
 	{"TDH.MEM.PAGE.ADD", HOST_PAGE_INFO, 2, 0, 0, true, false, false},
-	{"TDH.MEM.SEPT.ADD", HOST_PAGE_INFO, 3, 1, 3, true, true, false},
+	{"TDH.MEM.SEPT.ADD", HOST_PAGE_INFO, 3, 1, ROOT, true, true, false},
 	{"TDH.MEM.PAGE.RELOCATE", HOST_PAGE_INFO, 5, 0, 0, true, true, true},
 	{"TDH.MEM.PAGE.AUG", HOST_PAGE_INFO, 6, 0, 1, true, true, false},
-	{"TDH.MEM.RANGE.BLOCK", HOST_PAGE_INFO, 7, 0, 3, true, true, false},
+	{"TDH.MEM.RANGE.BLOCK", HOST_PAGE_INFO, 7, 0, ROOT, true, true, false},
 	{"TDH.MEM.PAGE.DEMOTE", HOST_PAGE_INFO, 15, 1, 2, true, true, true},
 	{"TDH.MEM.PAGE.PROMOTE", HOST_PAGE_INFO, 23, 1, 2, true, true, true},
-	{"TDH.MEM.SEPT.RD", HOST_PAGE_INFO, 25, 0, 3, true, true, false},
+	{"TDH.MEM.SEPT.RD", HOST_PAGE_INFO, 25, 0, ROOT, true, true, false},
 	{"TDH.MEM.PAGE.REMOVE", HOST_PAGE_INFO, 29, 0, 2, true, true, true},
-	{"TDH.MEM.SEPT.REMOVE", HOST_PAGE_INFO, 30, 1, 3, true, true, true},
-	{"TDH.MEM.RANGE.UNBLOCK", HOST_PAGE_INFO, 39, 0, 3, true, true, true},
+	{"TDH.MEM.SEPT.REMOVE", HOST_PAGE_INFO, 30, 1, ROOT, true, true, true},
+	{"TDH.MEM.RANGE.UNBLOCK", HOST_PAGE_INFO, 39, 0, ROOT, true, true, true},
 	{"TDH.MEM.RD", HOST_LEAF_FOUND, 12, 0, 0, true, true, false},
 	{"TDH.MEM.WR", HOST_LEAF_FOUND, 14, 0, 0, true, true, false},
 	{"TDH.MR.EXTEND", HOST_LEAF_FOUND, 16, 0, 0, true, false, false},
@@ -158,7 +160,7 @@ struct world {
 };
 
 /* Different places in all four tables. */
-#define GPA (1ULL << 39 | 1ULL << 30 | 1ULL << 21 | 1ULL << 12)
+#define GPA ((nr_levels == 5 ? 5ULL << 48 : 0) | 1ULL << 39 | 1ULL << 30 | 1ULL << 21 | 1ULL << 12)
 #define DATA 0x80000000ULL /* 1G of it */
 #define TABLES 0x40100000ULL
 #define BAD_PAGE 0x123ULL
@@ -182,7 +184,7 @@ static u64 *find_entry(const struct fixture *f, unsigned int level)
 {
 	u64 *table = host_ptr(f->host, ((struct tdr *)host_ptr(f->host, f->tdr))->tdcx_pa[3]);
 
-	for (unsigned int at = 3; at > level; at--)
+	for (unsigned int at = nr_levels - 1; at > level; at--)
 		table = host_ptr(f->host, table[GPA >> (12 + 9 * at) & 511] & GENMASK_ULL(45, 12));
 	return &table[GPA >> (12 + 9 * level) & 511];
 }
@@ -241,9 +243,10 @@ static void world_create(struct world *w)
 	struct fixture *f = &w->f;
 
 	fixture_create(f, &(struct fixture_config){.profile = "1.5.25",
+						   .wide = nr_levels == 5,
 						   .attributes = TD_ATTR_DEBUG |
 								 TD_ATTR_SEPT_VE_DISABLE});
-	for (unsigned int level = 3; level > w->level; level--)
+	for (unsigned int level = nr_levels - 1; level > w->level; level--)
 		add_table(f, level);
 	if (s->leaf)
 		map_page(f, w->level, !is_pending(s));
@@ -349,7 +352,7 @@ static struct answer host_answer(const struct leaf_row *leaf, const struct state
 	if (!(run_time ? leaf->run_time : leaf->build_time))
 		return (struct answer){.rax = TDX_OP_STATE_INCORRECT | (run_time ? 2 : 1),
 				       .after = s->number};
-	if (asked < leaf->min || asked > leaf->max)
+	if (asked < leaf->min || (leaf->max != ROOT && asked > leaf->max))
 		return (struct answer){.rax = TDX_OPERAND_INVALID | 1, .after = s->number};
 	if (asked < level)
 		return failure(TDX_EPT_WALK_FAILED, s, level);
@@ -586,12 +589,13 @@ static unsigned int check_state(struct world *w)
 
 static unsigned int nr_cells, nr_state_levels;
 
-static void check_phase(enum phase phase)
+static void check_phase(unsigned int levels, enum phase phase)
 {
 	unsigned int pairs = 0;
 
+	nr_levels = levels;
 	for (unsigned int i = 0; i < ARRAY_SIZE(states); i++) {
-		for (unsigned int level = 0; level < NR_LEVELS; level++) {
+		for (unsigned int level = 0; level < nr_levels; level++) {
 			struct world w = {.state = &states[i], .level = level, .phase = phase};
 
 			if (!can_be_at(&states[i], level))
@@ -607,21 +611,30 @@ static void check_phase(enum phase phase)
 static void test_build_time(void **state)
 {
 	(void)state;
-	check_phase(BUILD_TIME);
+	check_phase(4, BUILD_TIME);
 }
 
 /* At run time what isn't blocked is NOT_BLOCKED, and what is blocked isn't tracked yet. */
 static void test_run_time(void **state)
 {
 	(void)state;
-	check_phase(RUN_TIME);
+	check_phase(4, RUN_TIME);
 }
 
 /* After a TRACK what is blocked can be changed. */
 static void test_run_time_tracked(void **state)
 {
 	(void)state;
-	check_phase(RUN_TIME_TRACKED);
+	check_phase(4, RUN_TIME_TRACKED);
+}
+
+/* The same with five levels: one more level of tables, and GPAs beyond bit 47. */
+static void test_five_levels(void **state)
+{
+	(void)state;
+	check_phase(5, BUILD_TIME);
+	check_phase(5, RUN_TIME);
+	check_phase(5, RUN_TIME_TRACKED);
 }
 
 /* The matrix is as large as it says: no leaf, state or level was left out. */
@@ -629,12 +642,12 @@ static void test_size(void **state)
 {
 	(void)state;
 	print_message("%zu leaves x %zu states x %u levels (%u pairs of state and level that can "
-		      "be), levels asked for, %d phases: %u cells\n",
-		      ARRAY_SIZE(leaves), ARRAY_SIZE(states), NR_LEVELS, nr_state_levels,
+		      "be), levels asked for, %d phases, 4 and 5 levels: %u cells\n",
+		      ARRAY_SIZE(leaves), ARRAY_SIZE(states), nr_levels, nr_state_levels,
 		      (int)NR_PHASES, nr_cells);
 	assert_int_equal(ARRAY_SIZE(states), 16);
-	/* FREE, REMOVED: 4 levels each; two tables at 3; twelve leaves at 3 */
-	assert_int_equal(nr_state_levels, 2 * 4 + 2 * 3 + 12 * 3);
+	/* FREE, REMOVED: 5 levels each; two tables at 4; twelve leaves at 3 */
+	assert_int_equal(nr_state_levels, 2 * 5 + 2 * 4 + 12 * 3);
 }
 
 int main(void)
@@ -643,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_build_time),
 		cmocka_unit_test(test_run_time),
 		cmocka_unit_test(test_run_time_tracked),
+		cmocka_unit_test(test_five_levels),
 		cmocka_unit_test(test_size),
 	};
 

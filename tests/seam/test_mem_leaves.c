@@ -411,6 +411,44 @@ static void test_accept_2m_is_interruptible(void **state)
 	fixture_destroy(&f);
 }
 
+/* Memory that needs no zeroing is interrupted all the same: each try gets one 4K page further. */
+static void test_accept_2m_of_clean_memory(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x400001, PAGE_2M);
+	for (u64 i = 1; i <= 3; i++) {
+		struct interrupted_accept a = {.r = {.rax = TDG_MEM_PAGE_ACCEPT, .rcx = 0x400001}};
+
+		assert_int_equal(fixture_enter(&f, 0, accept_interrupted, &a),
+				 TDX_EXIT_EXTERNAL_INTERRUPT);
+		assert_false(a.completed);
+		expect_state(&f, 0x400001, 0x80000000600000F0 + i * PAGE_SIZE, 2);
+	}
+	/* DEMOTE forgets it too: the children's addresses are whole */
+	block_and_track(&f, 0x400001);
+	fixture_ok(&f, TDH_MEM_PAGE_DEMOTE, 0x400001, TABLE + PAGE_SIZE);
+	expect_state(&f, 0x401000, 0x80000000600010F0, 2);
+	fixture_destroy(&f);
+}
+
+/* REMOVE gives back the page itself, however far its ACCEPT was. */
+static void test_remove_in_the_middle_of_accept(void **state)
+{
+	struct interrupted_accept a = {.r = {.rax = TDG_MEM_PAGE_ACCEPT, .rcx = 0x400001}};
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x400001, PAGE_2M);
+	fixture_enter(&f, 0, accept_interrupted, &a);
+	tdcs_of(&f)->op_state = OP_INITIALIZED;
+	fixture_expect(&f, TDH_MEM_PAGE_REMOVE, 0x400001, f.tdr, 0, 0, PAGE_2M, 0);
+	fixture_destroy(&f);
+}
+
 /* ATTR.RD tells size and pendingness; ATTR.WR can only say "no attributes" where the size fits. */
 static void test_page_attributes(void **state)
 {
@@ -577,6 +615,8 @@ int main(void)
 		cmocka_unit_test(test_page_add_from_nowhere),
 		cmocka_unit_test(test_one_gigabyte),
 		cmocka_unit_test(test_accept_2m_is_interruptible),
+		cmocka_unit_test(test_accept_2m_of_clean_memory),
+		cmocka_unit_test(test_remove_in_the_middle_of_accept),
 		cmocka_unit_test(test_page_attributes),
 		cmocka_unit_test(test_demote_interrupted_by_version),
 		cmocka_unit_test(test_promote_interrupted),
