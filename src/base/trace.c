@@ -18,6 +18,37 @@ void trace_dispatch(const struct tracer *t, enum trace_point point, const void *
 		t->listener[i].fn(t->listener[i].ctx, point, event);
 }
 
+static struct trace_cut *cut_of(struct trace_order *o, const void *where)
+{
+	/* Entries of a table are words, tables are pages: both ends of the address tell them apart. */
+	return &o->cut[((uintptr_t)where >> 3 ^ (uintptr_t)where >> 12) % TRACE_CUTS];
+}
+
+void trace_step_end_cut(struct trace_call *c, const void *where)
+{
+	struct trace_order *o = c->order;
+
+	if (!o)
+		return;
+	c->place = o->now += TRACE_PLACE_STEP;
+	*cut_of(o, where) = (struct trace_cut){where, c->place};
+	sync_mutex_unlock(&o->lock);
+}
+
+void trace_step_end_before_cut(struct trace_call *c, const void *where)
+{
+	struct trace_order *o = c->order;
+	const struct trace_cut *cut;
+
+	if (!o)
+		return;
+	cut = cut_of(o, where);
+	/* When the slot went to another, the call's own step is as late as we know. */
+	if (cut->where == where && cut->place > c->place)
+		c->place = cut->place - 1;
+	sync_mutex_unlock(&o->lock);
+}
+
 void trace_call_begin(const struct tracer *t, struct trace_call *c)
 {
 	struct trace_order *o = t->order;

@@ -102,11 +102,23 @@ enum trace_stop {
 	TRACE_STOP_TDCALL,
 };
 
+/* Places are this far apart: a call may have to be put before another. */
+#define TRACE_PLACE_STEP 2
+
+/* When the way to what lies below @where was cut last. */
+struct trace_cut {
+	const void *where;
+	u64 place;
+};
+
+#define TRACE_CUTS 256
+
 /* Owned by the listener that keeps it. */
 struct trace_order {
 	struct sync_mutex lock; /* guards all of this and every call's links; class LOCK_OBSERVE */
 	u64 now;		/* the last place taken */
-	u64 started, running;	/* calls so far; now */
+	struct trace_cut cut[TRACE_CUTS];   /* by a hash of where; a later one takes the slot */
+	u64 started, running;		    /* calls so far; now */
 	struct trace_call *oldest, *newest; /* that run, by their begin */
 };
 
@@ -146,15 +158,16 @@ static inline void trace_step_end(struct trace_call *c)
 {
 	if (!c->order)
 		return;
-	c->place = ++c->order->now;
+	c->place = c->order->now += TRACE_PLACE_STEP;
 	sync_mutex_unlock(&c->order->lock);
 }
 
-/** trace_step_keep - and the place of @c stays */
-static inline void trace_step_keep(struct trace_call *c)
-{
-	if (c->order)
-		sync_mutex_unlock(&c->order->lock);
-}
+/** trace_step_end_cut - trace_step_end(), and from here on nobody gets below @where any more */
+void trace_step_end_cut(struct trace_call *c, const void *where);
+/**
+ * trace_step_end_before_cut - and @c, which got below @where in an earlier step, takes the last place
+ * at which somebody could
+ */
+void trace_step_end_before_cut(struct trace_call *c, const void *where);
 
 #endif

@@ -34,8 +34,11 @@ static bool is_zstd_name(const char *path)
 static int start_compressor(struct out_file *f)
 {
 	f->zstd = ZSTD_createCStream();
-	if (!f->zstd || ZSTD_isError(ZSTD_initCStream(f->zstd, LEVEL)))
+	if (!f->zstd)
 		return -ENOMEM;
+	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_compressionLevel, LEVEL);
+	/* So that a changed byte doesn't pass as another line. */
+	ZSTD_CCtx_setParameter(f->zstd, ZSTD_c_checksumFlag, 1);
 	return 0;
 }
 

@@ -128,8 +128,7 @@ static int open_regular(struct trace_source *s)
 				s->form->file);
 	}
 	if (S_ISDIR(st.st_mode))
-		return complain(s, -EISDIR, "is a directory (expected %s file)",
-				s->form->file);
+		return complain(s, -EISDIR, "is a directory (expected %s file)", s->form->file);
 	if (!S_ISREG(st.st_mode))
 		return complain(s, -EINVAL, "isn't a regular file (expected %s file)",
 				s->form->file);

@@ -51,13 +51,7 @@ u64 seam_tdh_mem_range_block(struct leaf_ctx *ctx)
 	if (status)
 		return status;
 
-	sept_set(ctx, sept_with_state(ctx->value, ctx->level, ctx->state->blocked));
-	/*
-	 * Only now: were the epoch taken first, a TRACK in between would make the page look tracked
-	 * while vCPUs of the new epoch may have read the entry before it was blocked. sept_set() is
-	 * a full barrier.
-	 */
-	sync_store(bepoch, sync_load_acquire(&ctx->tdcs->td_epoch));
+	sept_set_blocked(ctx, sept_with_state(ctx->value, ctx->level, ctx->state->blocked), bepoch);
 	return TDX_SUCCESS;
 }
 

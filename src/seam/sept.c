@@ -195,29 +195,57 @@ static void set_entry(const struct leaf_ctx *ctx, u64 value)
 		;
 }
 
-/* The walk still ends at the entry that ctx has locked. */
-static bool is_still_reached(const struct leaf_ctx *ctx)
+/*
+ * After the entry is set, which is a full barrier: were the epoch taken first, a TRACK in between
+ * would make the page look tracked while vCPUs of the new epoch may have read the entry before it was
+ * blocked.
+ */
+static void set_bepoch(const struct leaf_ctx *ctx, u64 *bepoch)
+{
+	sync_store(bepoch, sync_load_acquire(&ctx->tdcs->td_epoch));
+}
+
+/* The entry that a walk to the locked one ends at now: itself, unless one above it was blocked. */
+static const u64 *walk_again(const struct leaf_ctx *ctx)
 {
 	struct leaf_ctx again = {
 		.host = ctx->host, .tdr = ctx->tdr, .tdcs = ctx->tdcs, .gpa = ctx->gpa};
 
 	sept_walk(&again, ctx->found_level);
-	return again.entry == ctx->entry;
+	return again.entry;
+}
+
+/* @value ends all walks through the entry to the table below. */
+static bool cuts_table_off(const struct leaf_ctx *ctx, u64 value)
+{
+	return ctx->found_level && (ctx->value & SEPT_RWX) && !(ctx->value & SEPT_LEAF) &&
+	       !(value & SEPT_RWX);
 }
 
 /*
  * A guest has locked its entry but nothing above it. When a table above was blocked since then, the
- * guest's call has come before that, and keeps the place that it took when it locked the entry.
+ * guest's call has come before that: nobody has seen yet what it does.
  */
-static __attribute__((cold)) void set_entry_in_step(struct leaf_ctx *ctx, u64 value)
+static void end_step_of_set(struct leaf_ctx *ctx, u64 value)
+{
+	const u64 *end = walk_again(ctx);
+
+	if (end != ctx->entry)
+		trace_step_end_before_cut(ctx->call, end);
+	else if (cuts_table_off(ctx, value))
+		trace_step_end_cut(ctx->call, ctx->entry);
+	else
+		trace_step_end(ctx->call);
+	ctx->has_place = true;
+}
+
+static __attribute__((cold)) void set_in_step(struct leaf_ctx *ctx, u64 value, u64 *bepoch)
 {
 	trace_step_begin(ctx->call);
 	set_entry(ctx, value);
-	if (is_still_reached(ctx))
-		trace_step_end(ctx->call);
-	else
-		trace_step_keep(ctx->call);
-	ctx->has_place = true;
+	if (bepoch)
+		set_bepoch(ctx, bepoch);
+	end_step_of_set(ctx, value);
 }
 
 void sept_set(struct leaf_ctx *ctx, u64 value)
@@ -225,7 +253,18 @@ void sept_set(struct leaf_ctx *ctx, u64 value)
 	if (likely(!ctx->call))
 		set_entry(ctx, value);
 	else
-		set_entry_in_step(ctx, value);
+		set_in_step(ctx, value, NULL);
+	note_value(ctx, value);
+}
+
+void sept_set_blocked(struct leaf_ctx *ctx, u64 value, u64 *bepoch)
+{
+	if (likely(!ctx->call)) {
+		set_entry(ctx, value);
+		set_bepoch(ctx, bepoch);
+	} else {
+		set_in_step(ctx, value, bepoch);
+	}
 	note_value(ctx, value);
 }
 

@@ -160,6 +160,8 @@ bool sept_walk_and_lock_guest(struct leaf_ctx *ctx, bool *locked);
 void sept_unlock(struct leaf_ctx *ctx);
 /** sept_set - publish @value in ctx's locked entry; keeps the lock and host priority */
 void sept_set(struct leaf_ctx *ctx, u64 value);
+/** sept_set_blocked - sept_set(), and then the TD's epoch into @bepoch of the page or table */
+void sept_set_blocked(struct leaf_ctx *ctx, u64 value, u64 *bepoch);
 
 /** sept_details - what SEPT.RD and error details show of ctx's entry, in RCX and RDX */
 void sept_details(struct leaf_ctx *ctx);

@@ -256,7 +256,7 @@ static void order_of_places(void **state)
 			 "end 5\n");
 }
 
-/* Of several steps the last one counts, and a step that keeps the place doesn't. */
+/* Of several steps the last one counts. */
 static void last_step_counts(void **state)
 {
 	struct pending a, b;
@@ -269,13 +269,52 @@ static void last_step_counts(void **state)
 	take_place(&a);
 	take_place(&b);
 	take_place(&a);
-	trace_step_begin(&b.call);
-	trace_step_keep(&b.call);
 	finish(&s, &a);
 	finish(&s, &b);
 	close_stream(&s, "call lp=1 overlap=1 TDH.MEM.TRACK -> TDX_SUCCESS\n"
 			 "call lp=0 overlap=1 TDH.MEM.TRACK -> TDX_SUCCESS\n"
 			 "end 4\n");
+}
+
+/*
+ * A call that got below a place before it was cut off, and ends after that, goes right before the cut;
+ * and before the last one, if the place was open again in between.
+ */
+static void before_the_cut(void **state)
+{
+	struct pending a, b, c, d;
+	struct stream s;
+	int where, elsewhere;
+
+	(void)state;
+	open_stream(&s, "cut");
+	begin(&s, &a, 0);
+	take_place(&a);
+	begin(&s, &b, 1);
+	trace_step_begin(&b.call);
+	trace_step_end_cut(&b.call, &where);
+	finish(&s, &b);
+	begin(&s, &c, 2);
+	take_place(&c);
+	finish(&s, &c);
+	begin(&s, &b, 1);
+	trace_step_begin(&b.call);
+	trace_step_end_cut(&b.call, &where);
+	finish(&s, &b);
+	begin(&s, &d, 2);
+	take_place(&d);
+	trace_step_begin(&d.call);
+	trace_step_end_before_cut(&d.call, &elsewhere);
+	finish(&s, &d);
+	trace_step_begin(&a.call);
+	trace_step_end_before_cut(&a.call, &where);
+	finish(&s, &a);
+	close_stream(&s, "call lp=1 overlap=1 TDH.MEM.TRACK -> TDX_SUCCESS\n"
+			 "call lp=2 overlap=1 TDH.MEM.TRACK -> TDX_SUCCESS\n"
+			 "call lp=0 overlap=4 TDH.MEM.TRACK -> TDX_SUCCESS\n"
+			 "call lp=1 overlap=1 TDH.MEM.TRACK -> TDX_SUCCESS\n"
+			 "call lp=2 overlap=1 TDH.MEM.TRACK -> TDX_SUCCESS\n"
+			 "end 7\n");
 }
 
 /* overlap counts every other call that ran at some moment between begin and end, and no other. */
@@ -439,15 +478,16 @@ static void no_room_to_listen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(host_calls),	   cmocka_unit_test(guest_lines),
+		cmocka_unit_test(host_calls),	     cmocka_unit_test(guest_lines),
 		cmocka_unit_test(memory_lines),
 #ifdef SEPTUM_CHECK
 		cmocka_unit_test(planted_bugs),
 #endif
-		cmocka_unit_test(order_of_places), cmocka_unit_test(last_step_counts),
-		cmocka_unit_test(overlaps),	   cmocka_unit_test(order_of_threads),
-		cmocka_unit_test(compressed),	   cmocka_unit_test(unwritable),
-		cmocka_unit_test(full_disk),	   cmocka_unit_test(no_room_to_listen),
+		cmocka_unit_test(order_of_places),   cmocka_unit_test(last_step_counts),
+		cmocka_unit_test(before_the_cut),    cmocka_unit_test(overlaps),
+		cmocka_unit_test(order_of_threads),  cmocka_unit_test(compressed),
+		cmocka_unit_test(unwritable),	     cmocka_unit_test(full_disk),
+		cmocka_unit_test(no_room_to_listen),
 	};
 
 	sync_thread_enter();
