@@ -7,6 +7,7 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+#include "base/sync.h"
 #include "base/types.h"
 
 #define BENCH_SAMPLES 201
@@ -15,15 +16,21 @@
 struct bench_samples {
 	double op[BENCH_SAMPLES];
 	double floor[BENCH_SAMPLES];
-	u32 nr; /* samples taken */
+	double instructions[BENCH_SAMPLES]; /* of one operation, in user space */
+	u32 nr;				    /* samples taken */
 	bool has_floor;
+	bool has_instructions; /* the machine counts them */
+
+	int counter; /* of instructions of the calling thread; -1: the machine offers none */
+	u64 start_ns, start_instructions;
 };
 
 struct benchmark {
 	const char *name;
 	const char *unit; /* "ns" unless it says something else */
 	const char *what;
-	const char *floor; /* what the floor does; NULL: none */
+	const char *floor;   /* what the floor does; NULL: none */
+	bool more_is_better; /* the unit is a rate */
 	/* Return: 0 or -errno. */
 	int (*run)(struct bench_samples *out);
 };
@@ -32,6 +39,45 @@ struct benchmark {
 const struct benchmark *bench_at(u32 i);
 
 extern const struct benchmark bench_fault_4k, bench_fault_2m;
+extern const struct benchmark bench_seamcall_aug_4k, bench_seamcall_demote_2m,
+	bench_seamcall_sept_rd;
+extern const struct benchmark bench_seamcall_script_lines;
+extern const struct benchmark bench_walk;
+extern const struct benchmark bench_mmu_map_4k, bench_mmu_zap_2m, bench_mmu_walk;
 extern const struct benchmark bench_host_start_1g, bench_host_start_16t;
+
+/* ---- one sample: start, n operations, end_op; start, n floors, end_floor; next ------------------*/
+/** bench_open - a counter of instructions if there is one; the thread that calls it is measured */
+void bench_open(struct bench_samples *s);
+void bench_close(struct bench_samples *s);
+void bench_start(struct bench_samples *s);
+/** bench_end_op / bench_end_floor - since bench_start() the thread did it @n times */
+void bench_end_op(struct bench_samples *s, u32 n);
+void bench_end_floor(struct bench_samples *s, u32 n);
+/** bench_next - the sample is complete. Return: false when it was the last one */
+bool bench_next(struct bench_samples *s);
+
+/* ---- floors ----------------------------------------------------------------------------------*/
+#define FLOOR_LINES 32
+
+/* The cache lines that a floor touches. */
+struct bench_floor {
+	struct {
+		u64 word;
+		u64 pad[7];
+	} line[FLOOR_LINES];
+};
+
+/** bench_floor_once - @atomics read-modify-writes and @stores, spread over the lines */
+static inline void bench_floor_once(struct bench_floor *f, u32 atomics, u32 stores)
+{
+	for (u32 i = 0; i < atomics; i++) {
+		u64 expected = sync_load(&f->line[i % FLOOR_LINES].word);
+
+		sync_cmpxchg(&f->line[i % FLOOR_LINES].word, &expected, expected + 1);
+	}
+	for (u32 i = 0; i < stores; i++)
+		sync_store(&f->line[i % FLOOR_LINES].pad[i % 7], i);
+}
 
 #endif

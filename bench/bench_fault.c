@@ -12,32 +12,15 @@
 #include "vm/vm.h"
 
 /*
- * What one fault can't do without, counted in a build whose base/sync counts: 45 atomic
+ * What one fault can't do without, counted in a build whose base/sync counts. 4K: 44 atomic
  * read-modify-writes (PAMT, S-EPT, epoch and state locks of five leaves taken and released, the
- * mirror entry, mode words, counters), two read-lock pairs (four more), and 15 atomic stores. Spread
- * over as many lines as the real thing touches: TDR, TDCS, TDVPS, PAMT and S-EPT entries, locks.
+ * mirror entry, entries, counters), two of mmu.lock, 14 atomic stores and four of two RCU sections.
+ * 2M: its folio comes with the fault, hence three more locks, a counter and an RCU section.
  */
-#define FLOOR_ATOMICS 49
-#define FLOOR_STORES 15
-#define FLOOR_LINES 32
-
-struct floor {
-	struct {
-		u64 word;
-		u64 pad[7];
-	} line[FLOOR_LINES];
-};
-
-static void floor_fault(struct floor *f)
-{
-	for (u32 i = 0; i < FLOOR_ATOMICS; i++) {
-		u64 expected = sync_load(&f->line[i % FLOOR_LINES].word);
-
-		sync_cmpxchg(&f->line[i % FLOOR_LINES].word, &expected, expected + 1);
-	}
-	for (u32 i = 0; i < FLOOR_STORES; i++)
-		sync_store(&f->line[i % FLOOR_LINES].pad[i % 7], i);
-}
+#define FLOOR_4K_ATOMICS 46
+#define FLOOR_4K_STORES 18
+#define FLOOR_2M_ATOMICS 53
+#define FLOOR_2M_STORES 21
 
 /* Guest program: accepts page after page, and times each run of them. */
 struct accepter {
@@ -46,21 +29,20 @@ struct accepter {
 	enum pg_level level;
 	u32 per_sample; /* timed accepts a sample */
 	u32 warm_up;	/* untimed ones before them, which make the tables */
+	u32 floor_atomics, floor_stores;
 	u64 next_gfn;
 	u64 end_gfn;
-	u32 done;  /* accepts of this sample so far */
-	u64 start; /* of its timed part */
-	struct floor floor;
+	u32 done; /* accepts of this sample so far */
+	struct bench_floor floor;
 	struct tdx_regs call;
 };
 
 static void sample_floor(struct accepter *a)
 {
-	u64 start = host_now_ns();
-
+	bench_start(a->out);
 	for (u32 i = 0; i < a->per_sample; i++)
-		floor_fault(&a->floor);
-	a->out->floor[a->out->nr] = (double)(host_now_ns() - start) / a->per_sample;
+		bench_floor_once(&a->floor, a->floor_atomics, a->floor_stores);
+	bench_end_floor(a->out, a->per_sample);
 }
 
 /* After each accept; false when the guest is done. */
@@ -68,13 +50,12 @@ static bool next_page(struct accepter *a)
 {
 	a->next_gfn += pages_per_level(a->level);
 	if (++a->done == a->warm_up)
-		a->start = host_now_ns();
+		bench_start(a->out);
 	if (a->done == a->warm_up + a->per_sample) {
-		a->out->op[a->out->nr] = (double)(host_now_ns() - a->start) / a->per_sample;
+		bench_end_op(a->out, a->per_sample);
 		sample_floor(a);
-		a->out->nr++;
 		a->done = 0;
-		if (a->out->nr == BENCH_SAMPLES)
+		if (!bench_next(a->out))
 			return false;
 	}
 	return a->next_gfn < a->end_gfn;
@@ -128,11 +109,14 @@ static int run_fault(struct bench_samples *out, enum pg_level level, u32 warm_up
 
 	if (!a)
 		return -ENOMEM;
-	*a = (struct accepter){.out = out,
-			       .level = level,
-			       .per_sample = per_sample,
-			       .warm_up = warm_up,
-			       .end_gfn = addr_to_fn(bytes)};
+	*a = (struct accepter){
+		.out = out,
+		.level = level,
+		.per_sample = per_sample,
+		.warm_up = warm_up,
+		.floor_atomics = level == PG_LEVEL_4K ? FLOOR_4K_ATOMICS : FLOOR_2M_ATOMICS,
+		.floor_stores = level == PG_LEVEL_4K ? FLOOR_4K_STORES : FLOOR_2M_STORES,
+		.end_gfn = addr_to_fn(bytes)};
 	err = machine_create(&mc, &m);
 	if (err)
 		goto free;
@@ -147,7 +131,6 @@ static int run_fault(struct bench_samples *out, enum pg_level level, u32 warm_up
 	}
 	machine_destroy(&m);
 	lp_set_current(self);
-	out->has_floor = true;
 free:
 	free(a);
 	return err;
@@ -163,20 +146,18 @@ static int run_fault_2m(struct bench_samples *out)
 	return run_fault(out, PG_LEVEL_2M, 8, 56);
 }
 
-#define FAULT_FLOOR "49 compare-exchanges and 15 stores, on 32 cache lines"
-
 const struct benchmark bench_fault_4k = {
 	.name = "fault-4k",
 	.unit = "ns",
 	.what = "warm private 4K fault: exit, MMU, AUG, re-entry, ACCEPT without zeroing",
-	.floor = FAULT_FLOOR,
+	.floor = "46 compare-exchanges and 18 stores, on 32 cache lines",
 	.run = run_fault_4k,
 };
 
 const struct benchmark bench_fault_2m = {
 	.name = "fault-2m",
 	.unit = "ns",
-	.what = "warm private 2M fault, likewise",
-	.floor = FAULT_FLOOR,
+	.what = "private 2M fault, likewise, with the folio that it finds for itself",
+	.floor = "53 compare-exchanges and 21 stores, on 32 cache lines",
 	.run = run_fault_2m,
 };

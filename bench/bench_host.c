@@ -7,16 +7,18 @@ static int run_host_start(struct bench_samples *out, u64 bytes)
 {
 	struct host_config cfg = {.memory_bytes = bytes, .lps = 1};
 
-	for (out->nr = 0; out->nr < BENCH_SAMPLES; out->nr++) {
-		u64 start = host_now_ns();
+	do {
 		struct host *host;
-		int err = host_create(&cfg, &host);
+		int err;
 
+		bench_start(out);
+		err = host_create(&cfg, &host);
 		if (err)
 			return err;
 		host_destroy(host);
-		out->op[out->nr] = (double)(host_now_ns() - start) / 1e3;
-	}
+		bench_end_op(out, 1);
+		out->op[out->nr] /= 1e3; /* us */
+	} while (bench_next(out));
 	return 0;
 }
 

@@ -12,6 +12,14 @@
 static const struct benchmark *const benchmarks[] = {
 	&bench_fault_4k,
 	&bench_fault_2m,
+	&bench_seamcall_aug_4k,
+	&bench_seamcall_demote_2m,
+	&bench_seamcall_sept_rd,
+	&bench_seamcall_script_lines,
+	&bench_walk,
+	&bench_mmu_map_4k,
+	&bench_mmu_zap_2m,
+	&bench_mmu_walk,
 	&bench_host_start_1g,
 	&bench_host_start_16t,
 };
@@ -22,7 +30,7 @@ const struct benchmark *bench_at(u32 i)
 }
 
 struct summary {
-	double median, p99, floor, ratio;
+	double median, p99, floor, ratio, instructions;
 };
 
 static int by_value(const void *a, const void *b)
@@ -32,16 +40,23 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static struct summary summarize(struct bench_samples *s)
+static double sorted_at(double *values, u32 nr, u32 percent)
+{
+	qsort(values, nr, sizeof(values[0]), by_value);
+	return values[nr * percent / 100];
+}
+
+/* p99: what all but the worst hundredth of the samples reach. */
+static struct summary summarize(const struct benchmark *b, struct bench_samples *s)
 {
 	struct summary sum = {0};
 
-	qsort(s->op, s->nr, sizeof(s->op[0]), by_value);
-	sum.median = s->op[s->nr / 2];
-	sum.p99 = s->op[s->nr * 99 / 100];
+	sum.median = sorted_at(s->op, s->nr, 50);
+	sum.p99 = sorted_at(s->op, s->nr, b->more_is_better ? 1 : 99);
+	if (s->has_instructions)
+		sum.instructions = sorted_at(s->instructions, s->nr, 50);
 	if (s->has_floor) {
-		qsort(s->floor, s->nr, sizeof(s->floor[0]), by_value);
-		sum.floor = s->floor[s->nr / 2];
+		sum.floor = sorted_at(s->floor, s->nr, 50);
 		sum.ratio = sum.floor > 0 ? sum.median / sum.floor : 0;
 	}
 	return sum;
@@ -70,7 +85,7 @@ static json_t *machine_json(void)
 static void list(void)
 {
 	for (u32 i = 0; bench_at(i); i++)
-		printf("%-20s %-6s %s\n%-27s floor: %s\n", bench_at(i)->name, bench_at(i)->unit,
+		printf("%-22s %-8s %s\n%-31s floor: %s\n", bench_at(i)->name, bench_at(i)->unit,
 		       bench_at(i)->what, "", bench_at(i)->floor ? bench_at(i)->floor : "none");
 }
 
@@ -86,36 +101,67 @@ static void help(void)
 	     "  --help       this text");
 }
 
+static void print_row(FILE *text, const struct benchmark *b, const struct bench_samples *s,
+		      const struct summary *sum)
+{
+	fprintf(text, "%-22s %12.1f %12.1f", b->name, sum->median, sum->p99);
+	if (s->has_floor)
+		fprintf(text, " %12.1f %8.2f", sum->floor, sum->ratio);
+	else
+		fprintf(text, " %12s %8s", "-", "-");
+	if (s->has_instructions)
+		fprintf(text, " %12.0f", sum->instructions);
+	fprintf(text, "  %s\n", b->unit);
+}
+
+static json_t *json_row(const struct benchmark *b, const struct bench_samples *s,
+			const struct summary *sum)
+{
+	json_t *row = json_pack("{s:s, s:s, s:f, s:f, s:i}", "name", b->name, "unit", b->unit,
+				"median", sum->median, "p99", sum->p99, "samples", (int)s->nr);
+
+	if (s->has_floor) {
+		json_object_set_new(row, "floor", json_real(sum->floor));
+		json_object_set_new(row, "ratio", json_real(sum->ratio));
+	}
+	if (s->has_instructions)
+		json_object_set_new(row, "instructions", json_real(sum->instructions));
+	return row;
+}
+
 static int measure(const struct benchmark *b, FILE *text, json_t *rows)
 {
 	struct bench_samples *samples = calloc(1, sizeof(*samples));
 	struct summary sum;
-	json_t *row;
 	int err;
 
 	if (!samples)
 		return cli_error(EXIT_CANT_RUN, "bench: out of memory");
+	bench_open(samples);
 	err = b->run(samples);
+	bench_close(samples);
 	if (err || !samples->nr) {
 		free(samples);
 		return cli_error(err == -ENOMEM ? EXIT_CANT_RUN : EXIT_WRONG, "bench: %s: %s",
 				 b->name, err ? strerror(-err) : "no sample");
 	}
-	sum = summarize(samples);
-	row = json_pack("{s:s, s:s, s:f, s:f, s:i}", "name", b->name, "unit", b->unit, "median",
-			sum.median, "p99", sum.p99, "samples", (int)samples->nr);
-	fprintf(text, "%-20s %12.1f %12.1f", b->name, sum.median, sum.p99);
-	if (samples->has_floor) {
-		json_object_set_new(row, "floor", json_real(sum.floor));
-		json_object_set_new(row, "ratio", json_real(sum.ratio));
-		fprintf(text, " %12.1f %8.2f", sum.floor, sum.ratio);
-	} else {
-		fprintf(text, " %12s %8s", "-", "-");
-	}
-	fprintf(text, "  %s\n", b->unit);
-	json_array_append_new(rows, row);
+	sum = summarize(b, samples);
+	print_row(text, b, samples, &sum);
+	fflush(text);
+	json_array_append_new(rows, json_row(b, samples, &sum));
 	free(samples);
 	return 0;
+}
+
+/* The heading has a column for instructions where the rows have one. */
+static void print_heading(FILE *text)
+{
+	struct bench_samples probe;
+
+	bench_open(&probe);
+	bench_close(&probe);
+	fprintf(text, "%-22s %12s %12s %12s %8s%s\n", "benchmark", "median", "p99", "floor",
+		"ratio", probe.has_instructions ? " instructions" : "");
 }
 
 static const struct benchmark *find(const char *name)
@@ -178,7 +224,7 @@ int cmd_bench(int argc, char **argv)
 			chosen[nr] = bench_at(nr);
 	text = json ? stderr : stdout;
 	rows = json_array();
-	fprintf(text, "%-20s %12s %12s %12s %8s\n", "benchmark", "median", "p99", "floor", "ratio");
+	print_heading(text);
 	for (u32 i = 0; i < nr; i++) {
 		int status = measure(chosen[i], text, rows);
 

@@ -7,15 +7,9 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <urcu/urcu-memb.h>
 
 #include "base/lockdep.h"
 
-/*
- * liburcu isn't compiled with the sanitizer, so ThreadSanitizer doesn't see that a grace period
- * orders a reader's accesses before the callback's: it is told here. One address stands for all
- * readers.
- */
 #if defined(__SANITIZE_THREAD__)
 #define SYNC_TSAN 1
 #elif defined(__has_feature)
@@ -24,6 +18,21 @@
 #endif
 #endif
 
+/*
+ * liburcu's read_lock and read_unlock are inlined (each has less than ten lines, so that its licence
+ * lets anybody do that): called, they are what costs most of a short section. ThreadSanitizer would
+ * look into them without understanding them, so its builds call.
+ */
+#ifndef SYNC_TSAN
+#define _LGPL_SOURCE
+#endif
+#include <urcu/urcu-memb.h>
+
+/*
+ * liburcu isn't compiled with the sanitizer, so ThreadSanitizer doesn't see that a grace period
+ * orders a reader's accesses before the callback's: it is told here. One address stands for all
+ * readers.
+ */
 #ifdef SYNC_TSAN
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
@@ -249,19 +258,35 @@ void sync_wait(struct sync_waitq *q, bool (*cond)(void *arg), void *arg)
 	pthread_mutex_unlock(&q->m);
 }
 
-void sync_wake_all(struct sync_waitq *q)
+static void wake(struct sync_waitq *q)
 {
-	if (!sync_fetch_add(&q->sleepers, 0)) /* pairs with the increment in sync_wait() */
-		return;
 	pthread_mutex_lock(&q->m);
 	pthread_cond_broadcast(&q->c);
 	pthread_mutex_unlock(&q->m);
 }
 
+void sync_wake_all(struct sync_waitq *q)
+{
+	if (sync_fetch_add(&q->sleepers, 0)) /* pairs with the increment in sync_wait() */
+		wake(q);
+}
+
+/*
+ * Two full barriers, each before a look at the other's: the caller's change, then sleepers here; the
+ * increment of sleepers, then what the caller changed in sync_wait(). One sees the other.
+ */
+void sync_wake_all_after_rmw(struct sync_waitq *q)
+{
+	if (sync_load(&q->sleepers))
+		wake(q);
+}
+
 void sync_relax(void)
 {
+#ifdef __x86_64__
 	for (int i = 0; i < 8; i++)
 		__builtin_ia32_pause();
+#endif
 	sched_yield();
 }
 

@@ -99,6 +99,8 @@ void sync_waitq_init(struct sync_waitq *q);
 void sync_waitq_destroy(struct sync_waitq *q);
 void sync_wait(struct sync_waitq *q, bool (*cond)(void *arg), void *arg);
 void sync_wake_all(struct sync_waitq *q);
+/* The same for a condition that the caller has just changed by a full barrier (guarantee 5). */
+void sync_wake_all_after_rmw(struct sync_waitq *q);
 
 /* One turn of a bounded retry loop: lets whoever holds the thing run. */
 void sync_relax(void);

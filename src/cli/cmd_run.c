@@ -136,6 +136,9 @@ static int run_single(const struct run_config *cfg, const struct trace *trace)
 	run_report(cfg->json ? stderr : stdout, cfg, trace, &result, 1);
 	if (cfg->json)
 		status = cli_write_json(run_json(cfg, trace, &result), cfg->json);
+	if (result.events_error)
+		status = cli_error(EXIT_CANT_RUN, "run: --events %s: writing failed: %s",
+				   cfg->events, strerror(-result.events_error));
 	if (!run_is_good(&result)) {
 		print_reproducer(cfg);
 		status = EXIT_WRONG;

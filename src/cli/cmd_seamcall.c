@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/seamcall_replay.h"
 #include "script/nearest.h"
 #include "script/seamcall.h"
 #include "script/seamcall_leaves.h"
@@ -13,6 +14,7 @@
 
 struct seamcall_options {
 	const char *script;
+	const char *replay; /* an event stream instead */
 	const char *json;
 	bool list;
 };
@@ -20,6 +22,9 @@ struct seamcall_options {
 static void help(FILE *out)
 {
 	fputs("usage: septum seamcall SCRIPT [--json FILE]    run a script (-: standard input)\n"
+	      "       septum seamcall --replay FILE [--json FILE]\n"
+	      "                                               make the calls of an event stream "
+	      "again\n"
 	      "       septum seamcall --list                  every leaf: number, registers, "
 	      "statuses\n"
 	      "\n"
@@ -52,9 +57,10 @@ static void help(FILE *out)
 	      "\n"
 	      "  --json FILE   write one JSON object (- for standard output)\n"
 	      "\n"
-	      "Exit status: 0 good, 1 an expectation failed, 2 bad usage or a bad script, 4 can't "
-	      "run "
-	      "here.\n",
+	      "Exit status: 0 good, 1 an expectation failed or an answer differs, 2 bad usage, a "
+	      "bad "
+	      "script\n"
+	      "or a bad event stream, 4 can't run here.\n",
 	      out);
 }
 
@@ -65,10 +71,33 @@ static int unknown_option(const char *word)
 	nearest_begin(&near, word, strlen(word));
 	nearest_offer(&near, "--json");
 	nearest_offer(&near, "--list");
+	nearest_offer(&near, "--replay");
 	nearest_offer(&near, "--help");
 	return cli_error(EXIT_BAD_USE, "seamcall: unknown option '%s': %s%s", word,
-			 near.found[0] ? "did you mean " : "expected --json, --list or --help",
+			 near.found[0] ? "did you mean "
+				       : "expected --json, --list, --replay or --help",
 			 near.found);
+}
+
+#define TAKEN 1
+
+/* "NAME FILE" or "NAME=FILE". Return: TAKEN; 0: another word; EXIT_BAD_USE: there's no file. */
+static int take_file(int argc, char **argv, int *at, const char *name, const char **file)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(argv[*at], name, n))
+		return 0;
+	if (argv[*at][n] == '=') {
+		*file = argv[*at] + n + 1;
+		return TAKEN;
+	}
+	if (argv[*at][n])
+		return 0;
+	if (++*at == argc)
+		return cli_error(EXIT_BAD_USE, "seamcall: %s: expected a file", name);
+	*file = argv[*at];
+	return TAKEN;
 }
 
 /* -1: help was asked for and given. */
@@ -76,19 +105,21 @@ static int parse_options(int argc, char **argv, struct seamcall_options *options
 {
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i];
+		int taken;
 
 		if (!strcmp(word, "--help")) {
 			help(stdout);
 			return -1;
 		}
+		taken = take_file(argc, argv, &i, "--json", &options->json);
+		if (!taken)
+			taken = take_file(argc, argv, &i, "--replay", &options->replay);
+		if (taken == EXIT_BAD_USE)
+			return taken;
+		if (taken)
+			continue;
 		if (!strcmp(word, "--list")) {
 			options->list = true;
-		} else if (!strncmp(word, "--json=", 7)) {
-			options->json = word + 7;
-		} else if (!strcmp(word, "--json")) {
-			if (++i == argc)
-				return cli_error(EXIT_BAD_USE, "seamcall: --json: expected a file");
-			options->json = argv[i];
 		} else if (word[0] == '-' && word[1]) {
 			return unknown_option(word);
 		} else if (options->script) {
@@ -99,7 +130,10 @@ static int parse_options(int argc, char **argv, struct seamcall_options *options
 			options->script = word;
 		}
 	}
-	if (!options->script && !options->list)
+	if (options->script && options->replay)
+		return cli_error(EXIT_BAD_USE, "seamcall: '%s': expected no SCRIPT with --replay",
+				 options->script);
+	if (!options->script && !options->replay && !options->list)
 		return cli_error(EXIT_BAD_USE,
 				 "seamcall: expected a SCRIPT (- for standard input)");
 	return 0;
@@ -251,6 +285,8 @@ int cmd_seamcall(int argc, char **argv)
 		seamcall_list(stdout);
 		return EXIT_GOOD;
 	}
+	if (options.replay)
+		return seamcall_replay(options.replay, options.json);
 	status = read_script(options.script, &text, &length);
 	if (status) {
 		free(text);

@@ -34,7 +34,8 @@ struct run_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	u64 planted_bugs;
-	const char *json; /* NULL: none */
+	const char *json;   /* NULL: none */
+	const char *events; /* likewise */
 };
 
 struct run_leaf {
@@ -55,7 +56,8 @@ struct run_result {
 	u64 wall_ns, zeroing_ns, first_touch_ns, mmu_and_module_ns;
 	/* what teardown left behind: all 0 */
 	u64 frames_leaked, pamt_leaked;
-	char dead[160]; /* why the VM died; empty if it lived */
+	char dead[160];	  /* why the VM died; empty if it lived */
+	int events_error; /* -errno: the event stream isn't whole */
 };
 
 /** run_parse - Return: 0; an exit status after its complaint; -1 after --help */

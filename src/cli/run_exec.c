@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/run.h"
+#include "observe/events.h"
 
 /* One thread a vCPU, and what it came to. */
 struct vcpu_thread {
@@ -158,22 +159,48 @@ static int replay_on(const struct run_config *cfg, const struct trace *trace, st
 	return err;
 }
 
+/* ---- the event stream ------------------------------------------------------------------------*/
+struct recording {
+	const struct run_config *cfg;
+	struct events *events;
+};
+
+static int start_recording(void *watcher, struct host *host)
+{
+	struct recording *r = watcher;
+	struct events_machine machine = {
+		.memory_bytes = host->memory_bytes,
+		.nr_lps = host->nr_lps,
+		.nr_packages = host->nr_packages,
+		.profile = r->cfg->profile->name,
+		.dynamic_pamt = r->cfg->dynamic_pamt,
+		.planted_bugs = r->cfg->planted_bugs,
+	};
+
+	return events_listen(r->events, &machine, &host->tracer);
+}
+
+static int open_events(const struct run_config *cfg, struct events **events)
+{
+	int err = cfg->events ? events_open(cfg->events, events) : 0;
+
+	if (err)
+		return cli_error(EXIT_BAD_USE, "run: --events %s: can't be written: %s",
+				 cfg->events, strerror(-err));
+	return 0;
+}
+
+/* ---- one replay ------------------------------------------------------------------------------*/
 /* Memory for the guest, and for its tables and pairs should all of it be mapped at 4K. */
 static u64 machine_bytes(u64 guest_bytes)
 {
 	return guest_bytes + guest_bytes / 64 + 64 * 1024 * 1024;
 }
 
-int run_execute(const struct run_config *cfg, const struct trace *trace, struct run_result *res)
+/* From a machine to a machine where nothing of the TD is left. */
+static int run_td(const struct run_config *cfg, const struct trace *trace, struct machine *m,
+		  struct run_result *res)
 {
-	struct machine_config mc = {
-		.memory_bytes = machine_bytes(cfg->memory_bytes),
-		/* One more for the promoter's thread. */
-		.lps = cfg->nr_vcpus + 1,
-		.profile = cfg->profile,
-		.dynamic_pamt = cfg->dynamic_pamt,
-		.planted_bugs = cfg->planted_bugs,
-	};
 	struct vm_config vc = {
 		.memory_bytes = cfg->memory_bytes,
 		.nr_vcpus = cfg->nr_vcpus,
@@ -187,36 +214,60 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 		/* A guest that touches before it accepts needs the #VE; Linux's wants none. */
 		.sept_ve_disable = cfg->accept != ACCEPT_TOUCH,
 	};
-	struct machine m;
+	u64 frames = host_frames_used(m->host);
 	struct vm *vm;
-	u64 frames;
+	int err = vm_create(m, &vc, &vm);
+
+	if (!err) {
+		err = replay_on(cfg, trace, m, vm, res);
+		vm_destroy(vm);
+	}
+	count_leaves(m, res);
+	res->frames_leaked = host_frames_used(m->host) - frames;
+	res->pamt_leaked = seam_pamt_in_use(m->seam);
+	return err;
+}
+
+int run_execute(const struct run_config *cfg, const struct trace *trace, struct run_result *res)
+{
+	struct recording recording = {.cfg = cfg};
+	struct machine_config mc = {
+		.memory_bytes = machine_bytes(cfg->memory_bytes),
+		/* One more for the promoter's thread. */
+		.lps = cfg->nr_vcpus + 1,
+		.profile = cfg->profile,
+		.dynamic_pamt = cfg->dynamic_pamt,
+		.planted_bugs = cfg->planted_bugs,
+		.watch = cfg->events ? start_recording : NULL,
+		.watcher = &recording,
+	};
+	bool is_up = false;
+	struct machine m;
 	int err;
 
 	memset(res, 0, sizeof(*res));
+	err = open_events(cfg, &recording.events);
+	if (err)
+		return err;
 	err = machine_create(&mc, &m);
-	if (err == -ENOMEM)
+	if (!err) {
+		is_up = true;
+		err = run_td(cfg, trace, &m, res);
+		machine_destroy(&m);
+	}
+	if (recording.events)
+		res->events_error = events_close(recording.events);
+	if (err == -ENOMEM && !is_up)
 		return cli_error(
 			EXIT_CANT_RUN,
 			"run: no room for %" PRIu64 " MiB of address space, the host's memory: "
 			"raise 'ulimit -v' or allow overcommit, or choose a smaller --memory",
 			mc.memory_bytes >> 20);
-	if (err)
-		return cli_error(EXIT_WRONG, "run: the machine doesn't come up: %s",
-				 strerror(-err));
-	frames = host_frames_used(m.host);
-	err = vm_create(&m, &vc, &vm);
-	if (!err) {
-		err = replay_on(cfg, trace, &m, vm, res);
-		vm_destroy(vm);
-	}
-	count_leaves(&m, res);
-	res->frames_leaked = host_frames_used(m.host) - frames;
-	res->pamt_leaked = seam_pamt_in_use(m.seam);
-	machine_destroy(&m);
 	if (err == -ENOMEM)
 		return cli_error(EXIT_CANT_RUN, "run: out of memory");
 	if (err)
-		return cli_error(EXIT_WRONG, "run: the TD doesn't come up: %s", strerror(-err));
+		return cli_error(EXIT_WRONG, "run: the %s doesn't come up: %s",
+				 is_up ? "TD" : "machine", strerror(-err));
 	return 0;
 }
 

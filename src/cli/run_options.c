@@ -254,6 +254,7 @@ enum option_id {
 	OPT_COMPARE,
 	OPT_SEED,
 	OPT_JSON,
+	OPT_EVENTS,
 	OPT_BUG,
 	OPT_HELP,
 	OPT_LATER,
@@ -292,6 +293,9 @@ static const struct option_row options[] = {
 	{"--compare", OPT_COMPARE, NULL, "replay at 4K and at 2M, and show both side by side"},
 	{"--seed", OPT_SEED, "N", "seed of the values that the guest writes (default 1)"},
 	{"--json", OPT_JSON, "FILE", "write one JSON object (- for standard output)"},
+	{"--events", OPT_EVENTS, "FILE",
+	 "write every SEAMCALL with its registers, for septum seamcall --replay (.zst: "
+	 "compressed)"},
 	{"--bug", OPT_BUG, "NAME", "plant a bug (checking build); repeatable"},
 	{"--help", OPT_HELP, NULL, "this text"},
 	{"--folio-split", OPT_LATER, "", "splitting of huge folios"},
@@ -302,7 +306,6 @@ static const struct option_row options[] = {
 	{"--vmemmap", OPT_LATER, "", "HugeTLB backing"},
 	{"--fail", OPT_LATER, "", "memory failure"},
 	{"--time", OPT_LATER, "", "virtual time"},
-	{"--events", OPT_LATER, "", "event streams"},
 };
 
 static void help(void)
@@ -416,6 +419,9 @@ static int apply(const struct option_row *row, const char *value, struct run_con
 	case OPT_JSON:
 		cfg->json = value;
 		return 0;
+	case OPT_EVENTS:
+		cfg->events = value;
+		return 0;
 	case OPT_BUG:
 		return parse_bug(value, cfg);
 	case OPT_HELP:
@@ -460,6 +466,9 @@ static int check_choices(struct run_config *cfg)
 	if (cfg->compare && cfg->json)
 		return cli_error(EXIT_BAD_USE, "run: --compare and --json: expected one of them; "
 					       "run each size with its own --json");
+	if (cfg->compare && cfg->events)
+		return cli_error(EXIT_BAD_USE, "run: --compare and --events: expected one of them; "
+					       "run each size with its own --events");
 	if (cfg->dynamic_pamt_chosen && cfg->dynamic_pamt && !cfg->profile->dynamic_pamt)
 		return cli_error(EXIT_BAD_USE, "run: --dpamt on: module %s has no Dynamic PAMT",
 				 cfg->profile->name);

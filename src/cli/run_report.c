@@ -27,12 +27,12 @@ static json_t *json_policy(const struct run_config *cfg)
 	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
 			 "pages", run_page_word(cfg->pages), "memory",
 			 (json_int_t)cfg->memory_bytes, "vcpus", (json_int_t)cfg->nr_vcpus,
-			 "accept", run_accept_word(cfg->accept), "accept_level",
+			 "accept", run_accept_word(cfg->accept), "accept-level",
 			 run_page_word(cfg->accept_level), "module", cfg->profile->name,
 			 "module_is_real", cfg->profile->is_real, "dpamt",
 			 on_off(cfg->dynamic_pamt), "backing", run_backing_word(cfg->backing),
-			 "promote", run_promote_word(cfg->promote), "split_range",
-			 run_split_where_word(cfg->split_where), "split_metadata",
+			 "promote", run_promote_word(cfg->promote), "split-range",
+			 run_split_where_word(cfg->split_where), "split-metadata",
 			 run_split_metadata_word(cfg->split_metadata), "time", "real");
 }
 

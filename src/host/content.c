@@ -22,19 +22,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define TAG_BREAKING 0x2000 /* tag_2m only, with the tag that all frames still have */
-
 /* ---- tags ------------------------------------------------------------------------------------*/
-
-u16 host_tag(const struct host *host, pfn_t pfn)
-{
-	/* Pairs with the release of TAG_MIXED in tag_of_frame(): the words are filled. */
-	u16 tag = sync_load_acquire(&host->tag_2m[pfn / PTRS_PER_TABLE]);
-
-	if (tag & TAG_MIXED)
-		return sync_load(&host->tag_4k[pfn]);
-	return tag & (u16)~TAG_BREAKING;
-}
 
 /* The frame's own word of tag_4k, after making its block mixed. */
 static u16 *tag_of_frame(struct host *host, pfn_t pfn)
@@ -87,6 +75,9 @@ static void tag_set(struct host *host, pfn_t pfn, enum pg_level level, u16 tag)
 
 static void tag_poison(struct host *host, pfn_t pfn)
 {
+	/* Before the bytes change, so that who finds them changed finds this set. */
+	if (!sync_load(&host->ever_poisoned))
+		sync_xchg(&host->ever_poisoned, 1);
 	if (!(host_tag(host, pfn) & TAG_POISONED))
 		sync_fetch_or(tag_of_frame(host, pfn), TAG_POISONED);
 }

@@ -58,6 +58,11 @@ struct host {
 	u64 *dirty;  /* a bit per frame */
 	u16 *tag_2m; /* enum tag bits; TAG_MIXED means: look at tag_4k */
 	u16 *tag_4k;
+	/*
+	 * Some frame has been poisoned since the host began. Until then, which is nearly always, all
+	 * that a key's owner wrote is as he left it, and nobody needs to look at tags to know.
+	 */
+	u32 ever_poisoned;
 	void **private; /* a word per frame for its user, as struct page's: mmu's table descriptors */
 	struct bug_set bugs;
 	struct tracer tracer;
@@ -117,6 +122,7 @@ u64 host_frames_used(const struct host *host);
  */
 #define TAG_HKID 0x00FF
 #define TAG_POISONED 0x4000 /* a write under another key id: the owner's next read is a #MC */
+#define TAG_BREAKING 0x2000 /* tag_2m only, with the tag that all frames still have */
 #define TAG_MIXED 0x8000    /* tag_2m only */
 
 /* What a host read of private memory gives, instead of the bytes. */
@@ -166,7 +172,15 @@ void host_zero(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
  */
 void host_retag(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
 /** host_tag - the frame's key id and TAG_POISONED; never TAG_MIXED */
-u16 host_tag(const struct host *host, pfn_t pfn);
+static inline u16 host_tag(const struct host *host, pfn_t pfn)
+{
+	/* Pairs with the release of TAG_MIXED in tag_of_frame(): the words are filled. */
+	u16 tag = sync_load_acquire(&host->tag_2m[pfn / PTRS_PER_TABLE]);
+
+	if (tag & TAG_MIXED)
+		return sync_load(&host->tag_4k[pfn]);
+	return tag & (u16)~TAG_BREAKING;
+}
 /**
  * host_first_dirty - first dirty frame in [@pfn, @end), or @end; skips clean memory by the word
  *
@@ -179,7 +193,11 @@ u64 host_now_ns(void);
 /** host_ticks - a clock without a unit at half the price: for what is timed millions of times */
 static inline u64 host_ticks(void)
 {
+#ifdef __x86_64__
 	return __builtin_ia32_rdtsc();
+#else
+	return host_now_ns();
+#endif
 }
 
 #endif

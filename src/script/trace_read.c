@@ -312,11 +312,13 @@ static int read_all(struct reader *r)
 	return ret;
 }
 
+static const struct trace_source_form trace_form = {"a trace", "delta, vcpu, access, gfn"};
+
 int trace_read(const char *path, const struct trace_limits *limits, struct trace **out, char *err,
 	       size_t err_size)
 {
 	struct reader r = {.path = path, .limits = limits, .err = err, .err_size = err_size};
-	int ret = trace_source_open(path, err, err_size, &r.source);
+	int ret = trace_source_open(path, &trace_form, err, err_size, &r.source);
 
 	if (ret)
 		return ret;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Bytes from a file, unpacked if need be, cut into lines. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,6 +19,7 @@
 
 struct trace_source {
 	const char *path;
+	const struct trace_source_form *form;
 	char *err;
 	size_t err_size;
 	int fd;
@@ -105,7 +107,7 @@ static int recognise(struct trace_source *s)
 		return error;
 	if (is_zstd(b, s->in.size))
 		return start_decompressor(s);
-	if (has_zstd_name(s->path) && s->in.size && (b[0] < '0' || b[0] > '9'))
+	if (has_zstd_name(s->path) && s->in.size && !isalnum(b[0]))
 		return complain(s, -EINVAL,
 				"byte 0: starts with 0x%02x (expected the zstd magic number "
 				"28 b5 2f fd, or text)",
@@ -122,16 +124,19 @@ static int open_regular(struct trace_source *s)
 	if (s->fd < 0 || fstat(s->fd, &st) < 0) {
 		int error = -errno;
 
-		return complain(s, error, "can't open (%s), expected a trace", strerror(-error));
+		return complain(s, error, "can't open (%s), expected %s", strerror(-error),
+				s->form->file);
 	}
 	if (S_ISDIR(st.st_mode))
-		return complain(s, -EISDIR, "is a directory (expected a trace file)");
+		return complain(s, -EISDIR, "is a directory (expected %s file)", s->form->file);
 	if (!S_ISREG(st.st_mode))
-		return complain(s, -EINVAL, "isn't a regular file (expected a trace file)");
+		return complain(s, -EINVAL, "isn't a regular file (expected %s file)",
+				s->form->file);
 	return 0;
 }
 
-int trace_source_open(const char *path, char *err, size_t err_size, struct trace_source **out)
+int trace_source_open(const char *path, const struct trace_source_form *form, char *err,
+		      size_t err_size, struct trace_source **out)
 {
 	struct trace_source *s = malloc(sizeof(*s));
 	int error;
@@ -143,6 +148,7 @@ int trace_source_open(const char *path, char *err, size_t err_size, struct trace
 	/* All but the buffers. */
 	memset(s, 0, offsetof(struct trace_source, input));
 	s->path = path;
+	s->form = form;
 	s->err = err;
 	s->err_size = err_size;
 	s->fd = -1;
@@ -243,10 +249,8 @@ static int take_line(struct trace_source *s, size_t length, size_t newline, cons
 {
 	s->line_number++;
 	if (length > TRACE_MAX_LINE)
-		return complain(s, -EINVAL,
-				"line %" PRIu64 ": longer than %d bytes (expected delta, vcpu, "
-				"access, gfn)",
-				s->line_number, TRACE_MAX_LINE);
+		return complain(s, -EINVAL, "line %" PRIu64 ": longer than %d bytes (expected %s)",
+				s->line_number, TRACE_MAX_LINE, s->form->line);
 	*line = s->text + s->text_start;
 	*out = length;
 	s->text_start += length + newline;

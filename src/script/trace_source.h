@@ -13,12 +13,18 @@
 
 struct trace_source;
 
+/* What a file should hold, for complaints. */
+struct trace_source_form {
+	const char *file, *line; /* "a trace", "delta, vcpu, access, gfn" */
+};
+
 /**
- * trace_source_open - open the regular file at @path
+ * trace_source_open - open the regular file at @path, which outlives the source as @form does
  *
  * Return: 0, or -errno with one line in @err.
  */
-int trace_source_open(const char *path, char *err, size_t err_size, struct trace_source **out);
+int trace_source_open(const char *path, const struct trace_source_form *form, char *err,
+		      size_t err_size, struct trace_source **out);
 void trace_source_close(struct trace_source *s);
 
 /**

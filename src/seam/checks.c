@@ -97,17 +97,45 @@ u64 check_hpa(struct leaf_ctx *ctx, hpa_t hpa, unsigned int operand, enum pamt_t
 	return 0;
 }
 
-u64 check_shared_hpa(const struct leaf_ctx *ctx, u64 hpa, unsigned int operand, u64 size)
+u64 check_shared_hpa_format(u64 hpa, unsigned int operand, u64 size)
 {
 	u64 hkid = (hpa & HPA_HKID_MASK) >> TDX_HKID_START_BIT;
 
-	if (!IS_ALIGNED(hpa, size) || hpa >= HPA_LIMIT || hkid >= TDX_FIRST_PRIVATE_HKID ||
-	    (hpa & ~HPA_HKID_MASK) >= ctx->host->memory_bytes)
+	if (!IS_ALIGNED(hpa, size) || hpa >= HPA_LIMIT || hkid >= TDX_FIRST_PRIVATE_HKID)
 		return operand_status(TDX_OPERAND_INVALID, operand);
 	return 0;
 }
 
+u64 check_shared_hpa(const struct leaf_ctx *ctx, u64 hpa, unsigned int operand, u64 size)
+{
+	u64 status = check_shared_hpa_format(hpa, operand, size);
+
+	if (!status && (hpa & ~HPA_HKID_MASK) >= ctx->host->memory_bytes)
+		status = operand_status(TDX_OPERAND_INVALID, operand);
+	return status;
+}
+
+int leaf_read(const struct leaf_ctx *ctx, hpa_t hpa, u64 *words, unsigned int n)
+{
+	struct trace_memory event = {ctx->lp->id, hpa, words, n * (u32)sizeof(*words)};
+	int err = host_read(ctx->host, hpa, 0, words, n);
+
+	/* What is private reads as a pattern, whatever it holds. */
+	if (unlikely(ctx->call) && !err && !host_tag(ctx->host, addr_to_fn(hpa)))
+		trace_fire(&ctx->host->tracer, TRACE_MODULE_READ, &event);
+	return err;
+}
+
 /* ---- the TD ----------------------------------------------------------------------------------*/
+
+u64 check_map_tdr(struct leaf_ctx *ctx, hpa_t hpa)
+{
+	if (unlikely(!page_is_intact(ctx->host, hpa, ctx->seam->global_hkid)))
+		return TDX_TD_FATAL;
+	ctx->tdr_pa = hpa;
+	ctx->tdr = host_ptr(ctx->host, hpa);
+	return 0;
+}
 
 u64 check_tdr(struct leaf_ctx *ctx, hpa_t hpa, unsigned int operand, enum lock_mode mode)
 {
@@ -116,21 +144,19 @@ u64 check_tdr(struct leaf_ctx *ctx, hpa_t hpa, unsigned int operand, enum lock_m
 
 	if (unlikely(status))
 		return status;
-	ctx->tdr_pa = hpa;
-	ctx->tdr = host_ptr(ctx->host, hpa);
-	return 0;
+	return check_map_tdr(ctx, hpa);
 }
 
 u64 check_owner_tdr(struct leaf_ctx *ctx, const struct pamt_ref *ref, enum lock_mode mode)
 {
+	hpa_t owner = pamt_owner(ref->entry);
 	struct pamt_ref tdr;
 
-	ctx->tdr_pa = pamt_owner(ref->entry);
-	pamt_find(ctx->seam, ctx->tdr_pa, 0, &tdr);
+	if (unlikely(!pamt_find(ctx->seam, owner, 0, &tdr)))
+		return TDX_TD_FATAL;
 	if (!pamt_lock(ctx, &tdr, mode))
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_TDR);
-	ctx->tdr = host_ptr(ctx->host, ctx->tdr_pa);
-	return 0;
+	return check_map_tdr(ctx, owner);
 }
 
 u64 check_td_not_fatal(const struct leaf_ctx *ctx)
@@ -145,9 +171,14 @@ u64 check_td_keys(const struct leaf_ctx *ctx)
 
 u64 check_td_allocated(struct leaf_ctx *ctx)
 {
-	if (ctx->tdr->num_tdcx < TDX_TDCS_PAGES)
+	const struct tdr *tdr = ctx->tdr;
+
+	if (tdr->num_tdcx < TDX_TDCS_PAGES)
 		return TDX_TDCS_NOT_ALLOCATED;
-	ctx->tdcs = host_ptr(ctx->host, ctx->tdr->tdcx_pa[TDCS_PAGE_FIELDS]);
+	if (unlikely(!page_is_intact(ctx->host, tdr->tdcx_pa[TDCS_PAGE_FIELDS], tdr->hkid) ||
+		     !page_is_intact(ctx->host, tdr->tdcx_pa[TDCS_PAGE_SEPT_ROOT], tdr->hkid)))
+		return TDX_TD_FATAL;
+	ctx->tdcs = host_ptr(ctx->host, tdr->tdcx_pa[TDCS_PAGE_FIELDS]);
 	return 0;
 }
 
@@ -225,7 +256,8 @@ u64 check_td_and_gpa(struct leaf_ctx *ctx, u32 min, u32 max, u64 flags)
 
 u64 check_pamt_lock(struct leaf_ctx *ctx, hpa_t hpa, u32 level, struct pamt_ref *ref)
 {
-	pamt_find(ctx->seam, hpa, level, ref);
+	if (unlikely(!pamt_find(ctx->seam, hpa, level, ref)))
+		return TDX_TD_FATAL;
 	if (unlikely(!pamt_lock(ctx, ref, MODE_EXCLUSIVE)))
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_RCX);
 	return 0;
@@ -253,7 +285,7 @@ u64 check_walk(struct leaf_ctx *ctx, enum lock_mode mode)
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RCX);
 	if (unlikely(!leaf_lock(ctx, &ctx->tdcs->sept_lock, mode)))
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_SEPT_TREE);
-	if (likely(sept_walk(ctx, ctx->level)))
+	if (likely(sept_walk_in_step(ctx, ctx->level)))
 		return 0;
 	sept_details(ctx);
 	return operand_status(TDX_EPT_WALK_FAILED, TDX_OPERAND_RCX);
@@ -316,9 +348,26 @@ static bool needs_tracking(const struct leaf_ctx *ctx)
 	       op_state_needs_tracking((enum op_state)sync_load(&ctx->tdcs->op_state));
 }
 
+static __attribute__((cold)) bool is_tracked_in_step(struct leaf_ctx *ctx, u64 bepoch)
+{
+	bool tracked;
+
+	trace_step_begin(ctx->call);
+	tracked = check_epoch_is_tracked(ctx->tdcs, bepoch);
+	trace_step_end(ctx->call);
+	ctx->has_place = !tracked;
+	return tracked;
+}
+
+static bool is_tracked(struct leaf_ctx *ctx, u64 bepoch)
+{
+	return likely(!ctx->call) ? check_epoch_is_tracked(ctx->tdcs, bepoch)
+				  : is_tracked_in_step(ctx, bepoch);
+}
+
 u64 check_tracked(struct leaf_ctx *ctx, u64 bepoch)
 {
-	if (!needs_tracking(ctx) || check_epoch_is_tracked(ctx->tdcs, bepoch))
+	if (!needs_tracking(ctx) || is_tracked(ctx, bepoch))
 		return 0;
 	if (bug_planted(&ctx->host->bugs, BUG_SKIP_TRACK) ||
 	    bug_planted(&ctx->host->bugs, BUG_SKIP_KICK))

@@ -20,15 +20,26 @@ u64 check_hpa_format(hpa_t hpa, unsigned int operand, u32 level);
  */
 u64 check_hpa(struct leaf_ctx *ctx, hpa_t hpa, unsigned int operand, enum pamt_type type, u32 level,
 	      enum lock_mode mode, struct pamt_ref *ref);
-/** check_shared_hpa - @size-aligned, below 2^52, no private key id, in memory; OPERAND_INVALID */
+/** check_shared_hpa_format - @size-aligned, below 2^52, no private key id; OPERAND_INVALID */
+u64 check_shared_hpa_format(u64 hpa, unsigned int operand, u64 size);
+/** check_shared_hpa - check_shared_hpa_format(), and in memory; OPERAND_INVALID */
 u64 check_shared_hpa(const struct leaf_ctx *ctx, u64 hpa, unsigned int operand, u64 size);
+
+/**
+ * leaf_read - read @n words of host memory at @hpa that are input of the leaf
+ *
+ * Return: 0, or -EHWPOISON for a machine check.
+ */
+int leaf_read(const struct leaf_ctx *ctx, hpa_t hpa, u64 *words, unsigned int n);
 
 /** check_tdr - check_hpa() for a TDR page; sets ctx->tdr_pa and ctx->tdr */
 u64 check_tdr(struct leaf_ctx *ctx, hpa_t hpa, unsigned int operand, enum lock_mode mode);
+/** check_map_tdr - set ctx->tdr_pa and ctx->tdr; TD_FATAL when the page's bytes aren't the module's */
+u64 check_map_tdr(struct leaf_ctx *ctx, hpa_t hpa);
 /**
  * check_owner_tdr - implicit: map and lock the TDR that owns the page at @ref
  *
- * Return: 0, or OPERAND_BUSY|TDR.
+ * Return: 0, OPERAND_BUSY|TDR, or TD_FATAL when there is no such TDR.
  */
 u64 check_owner_tdr(struct leaf_ctx *ctx, const struct pamt_ref *ref, enum lock_mode mode);
 
@@ -66,7 +77,11 @@ bool check_gpa_private(const struct tdcs *tdcs, gpa_t gpa);
  * part of the address.
  */
 u64 check_td_and_gpa(struct leaf_ctx *ctx, u32 min, u32 max, u64 flags);
-/** check_pamt_lock - implicit: exclusive lock on a page that the entry refers to, or BUSY|RCX */
+/**
+ * check_pamt_lock - implicit: exclusive lock on a page that the entry refers to
+ *
+ * Return: 0, OPERAND_BUSY|RCX, or TD_FATAL when the entry refers to no page that PAMT knows.
+ */
 u64 check_pamt_lock(struct leaf_ctx *ctx, hpa_t hpa, u32 level, struct pamt_ref *ref);
 /** check_interrupted - DEMOTE and PROMOTE: INTERRUPTED_* with RCX and RDX as they were */
 u64 check_interrupted(struct leaf_ctx *ctx, u64 rcx, u64 rdx);

@@ -116,7 +116,32 @@ static u64 check_sys_state(const struct seam *seam, u32 leaf)
 	return leaf_in(HOST_LEAVES_EARLY, leaf) ? TDX_SUCCESS : TDX_SYS_NOT_READY;
 }
 
-static u64 host_call(struct seam *seam, struct lp *lp, struct tdx_regs *r)
+/* A call that took its place in no step takes it at its end. */
+static void take_place(struct trace_call *call)
+{
+	if (call->place)
+		return;
+	trace_step_begin(call);
+	trace_step_end(call);
+}
+
+/*
+ * Likewise before the leaf unlocks: what it has decided under the lock of an entry came after its
+ * walk, so that the walk's place doesn't count.
+ */
+static void take_place_locked(const struct leaf_ctx *ctx)
+{
+	if (ctx->entry_locked && !ctx->has_place)
+		ctx->call->place = 0;
+	take_place(ctx->call);
+}
+
+/*
+ * @call: NULL when nobody listens. Inlined into either case, as the one that nobody listens to should
+ * cost nothing.
+ */
+static inline __attribute__((always_inline)) u64
+host_call(struct seam *seam, struct lp *lp, struct tdx_regs *r, struct trace_call *call)
 {
 	u32 leaf = RAX_LEAF(r->rax);
 	struct leaf_ctx ctx;
@@ -135,30 +160,51 @@ static u64 host_call(struct seam *seam, struct lp *lp, struct tdx_regs *r)
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RAX);
 
 	leaf_begin(&ctx, seam, lp, r);
+	if (call) {
+		ctx.call = call;
+		ctx.has_place = false;
+	}
 	status = fn(&ctx);
+	if (call)
+		take_place_locked(&ctx);
 	leaf_end(&ctx);
 	return status;
 }
 
-u64 seamcall(struct lp *lp, struct tdx_regs *r)
+static __attribute__((cold)) u64 traced_seamcall(struct lp *lp, struct tdx_regs *r)
 {
 	const struct tracer *tracer = &lp->host->tracer;
-	struct seam *seam = lp->module;
+	struct tdx_regs in = *r;
+	struct trace_call call;
+	struct trace_seamcall event = {lp->id, RAX_LEAF(in.rax), &in, r, &call};
 
-	if (unlikely(trace_enabled(tracer))) {
-		struct tdx_regs in = *r;
-		struct trace_seamcall event = {lp->id, RAX_LEAF(in.rax), &in, r};
-
-		r->rax = host_call(seam, lp, r);
-		trace_fire(tracer, TRACE_SEAMCALL, &event);
-	} else {
-		r->rax = host_call(seam, lp, r);
-	}
+	trace_call_begin(tracer, &call);
+	r->rax = host_call(lp->module, lp, r, &call);
+	take_place(&call);
+	trace_fire(tracer, TRACE_SEAMCALL, &event);
 	return r->rax;
 }
 
-/* Return: true when the leaf completed, false when VP.ENTER has to carry out ctx->exit. */
-static bool guest_call(struct leaf_ctx *vcpu, struct lp *lp, struct tdx_regs *r)
+u64 seamcall(struct lp *lp, struct tdx_regs *r)
+{
+	if (unlikely(trace_enabled(&lp->host->tracer)))
+		return traced_seamcall(lp, r);
+	r->rax = host_call(lp->module, lp, r, NULL);
+	return r->rax;
+}
+
+static enum trace_stop stop_of(const struct td_exit *exit)
+{
+	return exit->reason == TDX_EXIT_EXTERNAL_INTERRUPT ? TRACE_STOP_INTERRUPT
+							   : TRACE_STOP_TDCALL;
+}
+
+/*
+ * @call as in host_call(). Return: true when the leaf completed, false when VP.ENTER has to carry out
+ * ctx->exit.
+ */
+static inline __attribute__((always_inline)) bool
+guest_call(struct leaf_ctx *vcpu, struct lp *lp, struct tdx_regs *r, struct trace_call *call)
 {
 	u32 leaf = RAX_LEAF(r->rax);
 	seam_leaf_fn fn = leaf < NR_GUEST_LEAVES ? guest_leaves[leaf] : NULL;
@@ -175,9 +221,14 @@ static bool guest_call(struct leaf_ctx *vcpu, struct lp *lp, struct tdx_regs *r)
 	ctx.tdr = vcpu->tdr;
 	ctx.tdcs = vcpu->tdcs;
 	ctx.vcpu = vcpu->vcpu;
+	ctx.call = call;
 	status = fn(&ctx);
+	if (call)
+		take_place(call);
 	leaf_end(&ctx);
 	if (unlikely(ctx.exit.wanted)) {
+		if (call)
+			call->stop = stop_of(&ctx.exit);
 		vcpu->exit = ctx.exit;
 		lp->exit.kind = LP_EXIT_TDCALL;
 		return false;
@@ -186,20 +237,24 @@ static bool guest_call(struct leaf_ctx *vcpu, struct lp *lp, struct tdx_regs *r)
 	return true;
 }
 
-bool tdcall(struct lp *lp, struct tdx_regs *r)
+static __attribute__((cold)) bool traced_tdcall(struct lp *lp, struct tdx_regs *r)
 {
 	const struct tracer *tracer = &lp->host->tracer;
-	struct leaf_ctx *vcpu = vcpu_inside(lp);
+	struct tdx_regs in = *r;
+	struct trace_call call;
+	struct trace_seamcall event = {lp->id, RAX_LEAF(in.rax), &in, r, &call};
 	bool completed;
 
-	if (unlikely(trace_enabled(tracer))) {
-		struct tdx_regs in = *r;
-		struct trace_seamcall event = {lp->id, RAX_LEAF(in.rax), &in, r};
-
-		completed = guest_call(vcpu, lp, r);
-		trace_fire(tracer, TRACE_TDCALL, &event);
-	} else {
-		completed = guest_call(vcpu, lp, r);
-	}
+	trace_call_begin(tracer, &call);
+	completed = guest_call(vcpu_inside(lp), lp, r, &call);
+	take_place(&call);
+	trace_fire(tracer, TRACE_TDCALL, &event);
 	return completed;
+}
+
+bool tdcall(struct lp *lp, struct tdx_regs *r)
+{
+	if (unlikely(trace_enabled(&lp->host->tracer)))
+		return traced_tdcall(lp, r);
+	return guest_call(vcpu_inside(lp), lp, r, NULL);
 }

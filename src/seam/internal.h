@@ -136,6 +136,8 @@ struct leaf_ctx {
 	bool entry_locked;
 
 	struct td_exit exit;
+	struct trace_call *call; /* NULL: nobody listens, and the next has no meaning */
+	bool has_place;		 /* its place stays, whatever it decides under the entry's lock */
 
 	u32 nr_held;
 	struct held_lock held[LEAF_MAX_LOCKS];
@@ -161,7 +163,25 @@ static inline void leaf_begin(struct leaf_ctx *ctx, struct seam *seam, struct lp
 	ctx->state = NULL;
 	ctx->entry_locked = false;
 	ctx->exit.wanted = false;
+	ctx->call = NULL;
 	ctx->nr_held = 0;
+}
+
+/*
+ * Steps in which a call takes its place among all others, for who listens (base/trace.h): every look
+ * at what may change without a lock, and every such change, is inside one. They keep nobody from
+ * anything while nobody listens.
+ */
+static inline void leaf_step_begin(const struct leaf_ctx *ctx)
+{
+	if (unlikely(ctx->call))
+		trace_step_begin(ctx->call);
+}
+
+static inline void leaf_step_end(const struct leaf_ctx *ctx)
+{
+	if (unlikely(ctx->call))
+		trace_step_end(ctx->call);
 }
 
 /** leaf_end - unlock all that the leaf has locked, last first */
@@ -191,6 +211,19 @@ static inline bool leaf_lock_plain(struct leaf_ctx *ctx, u16 *word, enum lock_mo
 
 /** leaf_unlock - drop the lock on @word before the leaf's end */
 void leaf_unlock(struct leaf_ctx *ctx, const u16 *word);
+
+/**
+ * page_is_intact - @hpa is a page of memory whose bytes are as the holder of @hkid left them
+ *
+ * A host's write to a page of the module's is a machine check for whoever reads it there; the model
+ * must at least not believe the addresses that such a page holds.
+ */
+static inline bool page_is_intact(const struct host *host, hpa_t hpa, u16 hkid)
+{
+	if (unlikely(hpa >= host->memory_bytes))
+		return false;
+	return likely(!sync_load(&host->ever_poisoned)) || host_tag(host, addr_to_fn(hpa)) == hkid;
+}
 
 static inline u64 operand_status(u64 status, unsigned int operand)
 {

@@ -100,7 +100,7 @@ u64 md_td_read(const struct leaf_ctx *ctx, u64 id, enum md_reader reader, u64 *v
 	if (!f)
 		return TDX_METADATA_FIELD_ID_INCORRECT;
 	if (!(f->readers >> reader & 1))
-		return MD_FIELD_NOT_READABLE;
+		return TDX_METADATA_FIELD_NOT_READABLE;
 	*value = td_field_value(ctx, f->key);
 	return TDX_SUCCESS;
 }
@@ -162,7 +162,7 @@ u64 seam_tdh_mng_wr(struct leaf_ctx *ctx)
 	status = mng_begin(ctx);
 	if (status)
 		return status;
-	return td_field(id) ? MD_FIELD_NOT_WRITABLE : TDX_METADATA_FIELD_ID_INCORRECT;
+	return td_field(id) ? TDX_METADATA_FIELD_NOT_WRITABLE : TDX_METADATA_FIELD_ID_INCORRECT;
 }
 
 /* ---- VP.RD, VP.WR ----------------------------------------------------------------------------*/
@@ -261,7 +261,7 @@ u64 seam_tdh_vp_wr(struct leaf_ctx *ctx)
 	if (status)
 		return status;
 	if (MD_KEY(id) != MD_VMCS_SHARED_EPT_POINTER)
-		return MD_FIELD_NOT_WRITABLE;
+		return TDX_METADATA_FIELD_NOT_WRITABLE;
 	wanted = (previous & ~mask) | (data & mask);
 	if (check_shared_hpa(ctx, wanted, TDX_OPERAND_R8, SIZE_4K))
 		return TDX_METADATA_FIELD_VALUE_NOT_VALID;

@@ -14,10 +14,6 @@
 #define MD_KEY(id) ((id)&0xBF00000000FFFFFFULL)
 #define MD_NULL_ID UINT64_MAX
 
-/* Statuses of these leaves alone. */
-#define MD_FIELD_NOT_WRITABLE 0xC0000C0100000000ULL
-#define MD_FIELD_NOT_READABLE 0xC0000C0200000000ULL
-
 /* TDR and TDCS. */
 #define MD_TDR_FATAL 0x8000000000000001ULL
 #define MD_TDR_NUM_TDCX 0x8000000000000002ULL
@@ -54,7 +50,7 @@ enum md_reader {
 /**
  * md_td_read - value of a TDR or TDCS field
  *
- * Return: 0; TDX_METADATA_FIELD_ID_INCORRECT; MD_FIELD_NOT_READABLE.
+ * Return: 0; TDX_METADATA_FIELD_ID_INCORRECT; TDX_METADATA_FIELD_NOT_READABLE.
  */
 u64 md_td_read(const struct leaf_ctx *ctx, u64 id, enum md_reader reader, u64 *value);
 /** md_td_next - id of the field after @id that @reader can read, MD_NULL_ID after the last */

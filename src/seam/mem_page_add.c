@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* TDH.MEM.PAGE.ADD: a page with content, while the TD is built; measured. */
+#include <string.h>
+
 #include "seam/checks.h"
 #include "seam/mr.h"
 
@@ -19,8 +21,14 @@ static void copy_page(struct leaf_ctx *ctx, hpa_t to, hpa_t from)
 {
 	u64 words[PTRS_PER_TABLE] = {0};
 
-	/* A private source gives the pattern; one whose integrity is lost stays zeros here. */
-	(void)host_read(ctx->host, from, 0, words, PTRS_PER_TABLE);
+	/*
+	 * A private source gives the pattern; one whose integrity is lost stays zeros here. Where
+	 * there is no memory, a bus gives ones.
+	 */
+	if (from < ctx->host->memory_bytes)
+		(void)leaf_read(ctx, from, words, PTRS_PER_TABLE);
+	else
+		memset(words, 0xFF, sizeof(words));
 	host_retag(ctx->host, addr_to_fn(to), PG_LEVEL_4K, ctx->tdr->hkid);
 	(void)host_write(ctx->host, to, ctx->tdr->hkid, words, PTRS_PER_TABLE);
 }
@@ -42,7 +50,7 @@ u64 seam_tdh_mem_page_add(struct leaf_ctx *ctx)
 	if (!status)
 		status = check_free_entry(ctx);
 	if (!status)
-		status = check_shared_hpa(ctx, source, TDX_OPERAND_R9, PAGE_SIZE);
+		status = check_shared_hpa_format(source, TDX_OPERAND_R9, PAGE_SIZE);
 	if (!status)
 		status = check_hpa(ctx, hpa, TDX_OPERAND_R8, PT_NDA, 0, MODE_EXCLUSIVE, &page);
 	if (status)

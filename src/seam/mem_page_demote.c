@@ -31,7 +31,8 @@ static u64 check_split_entry(struct leaf_ctx *ctx, struct demote *d)
 		return status;
 	d->hpa = sept_hpa(ctx->value) & ~(sept_level_size(ctx->level) - 1);
 	d->needs_pair = ctx->seam->dynamic_pamt && ctx->level == 1;
-	pamt_find(ctx->seam, d->hpa, ctx->level, &d->page);
+	if (unlikely(!pamt_find(ctx->seam, d->hpa, ctx->level, &d->page)))
+		return TDX_TD_FATAL;
 	if (ctx->seam->profile->demote_without_block)
 		return 0;
 	return check_blocked_and_tracked(ctx, sync_load(&d->page.entry->bepoch));

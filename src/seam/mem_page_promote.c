@@ -22,11 +22,14 @@ static bool children_are_one_page(struct leaf_ctx *ctx, struct promote *p)
 {
 	const u64 *table = host_ptr(ctx->host, p->table_pa);
 	u64 size = sept_level_size(ctx->level - 1);
-	u64 first = sync_load_acquire(&table[0]);
-	const struct sept_state *state = sept_state_of(first);
-	u64 ignored = tolerated(state, ctx->level - 1);
-	u64 expected;
+	const struct sept_state *state;
+	u64 first, ignored, expected;
 
+	if (unlikely(!page_is_intact(ctx->host, p->table_pa, ctx->tdr->hkid)))
+		return false;
+	first = sync_load_acquire(&table[0]);
+	state = sept_state_of(first);
+	ignored = tolerated(state, ctx->level - 1);
 	if (state->id != SEPT_MAPPED && state->id != SEPT_PENDING)
 		return false;
 	p->child = first & ~ignored;

@@ -36,7 +36,7 @@ u64 seam_tdh_mem_page_relocate(struct leaf_ctx *ctx)
 {
 	hpa_t new_pa = ctx->r->r8, old_pa;
 	struct pamt_ref old_page, new_page;
-	u64 status;
+	u64 status, hint;
 
 	status = check_td_and_gpa(ctx, 0, 0, 0);
 	if (!status)
@@ -52,8 +52,10 @@ u64 seam_tdh_mem_page_relocate(struct leaf_ctx *ctx)
 
 	if (!sept_is(ctx->state, SEPT_IS_PENDING))
 		copy_content(ctx, new_pa, old_pa);
+	/* The old page first: alone in its block it gives the hint even if the new one lies there. */
+	hint = pamt_clear(ctx, &old_page);
 	pamt_set(ctx, &new_page, PT_REG, ctx->tdr_pa);
 	sept_set(ctx, sept_with_state((ctx->value & ~SEPT_HPA) | new_pa, 0, ctx->state->unblocked));
-	ctx->r->rcx = old_pa | pamt_clear(ctx, &old_page);
+	ctx->r->rcx = old_pa | hint;
 	return TDX_SUCCESS;
 }

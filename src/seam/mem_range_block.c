@@ -10,13 +10,15 @@
 #include "seam/checks.h"
 
 /* BEPOCH of the page that the entry maps, or of the table that it points to. */
-static u64 *bepoch_of(const struct leaf_ctx *ctx)
+static u64 find_bepoch(const struct leaf_ctx *ctx, u64 **bepoch)
 {
 	bool is_leaf = sept_is(ctx->state, SEPT_IS_LEAF);
 	struct pamt_ref ref;
 
-	pamt_find(ctx->seam, sept_hpa(ctx->value), is_leaf ? ctx->level : 0, &ref);
-	return &ref.entry->bepoch;
+	if (unlikely(!pamt_find(ctx->seam, sept_hpa(ctx->value), is_leaf ? ctx->level : 0, &ref)))
+		return TDX_TD_FATAL;
+	*bepoch = &ref.entry->bepoch;
+	return 0;
 }
 
 static u64 check_can_block(struct leaf_ctx *ctx)
@@ -44,22 +46,18 @@ u64 seam_tdh_mem_range_block(struct leaf_ctx *ctx)
 		status = check_walk(ctx, MODE_EXCLUSIVE);
 	if (!status)
 		status = check_can_block(ctx);
+	if (!status)
+		status = find_bepoch(ctx, &bepoch);
 	if (status)
 		return status;
 
-	bepoch = bepoch_of(ctx);
-	sept_set(ctx, sept_with_state(ctx->value, ctx->level, ctx->state->blocked));
-	/*
-	 * Only now: were the epoch taken first, a TRACK in between would make the page look tracked
-	 * while vCPUs of the new epoch may have read the entry before it was blocked. sept_set() is
-	 * a full barrier.
-	 */
-	sync_store(bepoch, sync_load_acquire(&ctx->tdcs->td_epoch));
+	sept_set_blocked(ctx, sept_with_state(ctx->value, ctx->level, ctx->state->blocked), bepoch);
 	return TDX_SUCCESS;
 }
 
 u64 seam_tdh_mem_range_unblock(struct leaf_ctx *ctx)
 {
+	u64 *bepoch;
 	u64 status;
 
 	status = check_td_and_gpa(ctx, 0, LEVEL_OF_ROOT, 0);
@@ -68,7 +66,9 @@ u64 seam_tdh_mem_range_unblock(struct leaf_ctx *ctx)
 	if (!status)
 		status = check_entry(ctx);
 	if (!status)
-		status = check_tracked(ctx, sync_load(bepoch_of(ctx)));
+		status = find_bepoch(ctx, &bepoch);
+	if (!status)
+		status = check_tracked(ctx, sync_load(bepoch));
 	if (status)
 		return status;
 
@@ -91,10 +91,12 @@ u64 seam_tdh_mem_track(struct leaf_ctx *ctx)
 	if (!leaf_lock_plain(ctx, &tdcs->epoch_lock, MODE_EXCLUSIVE))
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_TD_EPOCH);
 	epoch = sync_load(&tdcs->td_epoch);
+	leaf_step_begin(ctx);
 	/* Pairs with the decrement on the way out of the TD: its last access is before our answer. */
 	if (sync_load_acquire(&tdcs->refcount[(epoch + 1) & 1]))
-		return TDX_PREVIOUS_TLB_EPOCH_BUSY;
-
-	sync_fetch_add(&tdcs->td_epoch, 1);
-	return TDX_SUCCESS;
+		status = TDX_PREVIOUS_TLB_EPOCH_BUSY;
+	else
+		sync_fetch_add(&tdcs->td_epoch, 1);
+	leaf_step_end(ctx);
+	return status;
 }

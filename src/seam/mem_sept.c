@@ -81,6 +81,8 @@ static bool children_are_free(const struct leaf_ctx *ctx, hpa_t table_pa)
 {
 	const u64 *table = host_ptr(ctx->host, table_pa);
 
+	if (unlikely(!page_is_intact(ctx->host, table_pa, ctx->tdr->hkid)))
+		return false;
 	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++) {
 		if ((sync_load_acquire(&table[i]) & ~SEPT_HOST_PRIORITY) !=
 		    sept_states[SEPT_FREE].raw)

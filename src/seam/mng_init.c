@@ -116,7 +116,7 @@ u64 seam_tdh_mng_init(struct leaf_ctx *ctx)
 	if (status)
 		return status;
 	/* Copied first: the host may change its page while we look. */
-	if (host_read(ctx->host, operand & ~HPA_HKID_MASK, 0, (u64 *)(void *)&params,
+	if (leaf_read(ctx, operand & ~HPA_HKID_MASK, (u64 *)(void *)&params,
 		      sizeof(params) / sizeof(u64)))
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RDX);
 	status = check_params(&params);

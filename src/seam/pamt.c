@@ -45,6 +45,7 @@ static bool stops_walk(const struct seam *seam, enum pamt_type type, u32 level)
 	return type != PT_NDA;
 }
 
+/* NULL: @node's page isn't as the module left it. */
 static struct pamt_entry *entry_4k(const struct seam *seam, const struct seam_tdmr *tdmr,
 				   struct pamt_entry *node, hpa_t hpa)
 {
@@ -54,6 +55,8 @@ static struct pamt_entry *entry_4k(const struct seam *seam, const struct seam_td
 	if (!seam->dynamic_pamt)
 		return pamt_area_entry(seam, tdmr, hpa, 0);
 	page = pamt_node_page(node, index >= PAMT_NODE_ENTRIES_PER_PAGE);
+	if (unlikely(!page_is_intact(seam->host, page, seam->global_hkid)))
+		return NULL;
 	return (struct pamt_entry *)host_ptr(seam->host, page) + index % PAMT_NODE_ENTRIES_PER_PAGE;
 }
 
@@ -61,7 +64,7 @@ bool pamt_walk(struct leaf_ctx *ctx, const struct seam_tdmr *tdmr, hpa_t hpa, u3
 	       enum lock_mode mode, struct pamt_ref *out)
 {
 	const struct seam *seam = ctx->seam;
-	struct pamt_entry *entry = NULL;
+	struct pamt_entry *entry = NULL, *node;
 
 	out->node = NULL;
 	for (u32 at = 2; at > 0; at--) {
@@ -81,24 +84,29 @@ bool pamt_walk(struct leaf_ctx *ctx, const struct seam_tdmr *tdmr, hpa_t hpa, u3
 		if (stops)
 			return true;
 	}
-	out->node = seam->dynamic_pamt ? entry : NULL;
-	out->entry = entry_4k(seam, tdmr, entry, hpa);
+	node = entry;
+	entry = entry_4k(seam, tdmr, node, hpa);
+	/* The caller sees a node where he wants a page. */
+	if (unlikely(!entry))
+		return true;
+	out->node = seam->dynamic_pamt ? node : NULL;
+	out->entry = entry;
 	out->level = 0;
-	return lock_entry(ctx, out->entry, mode);
+	return lock_entry(ctx, entry, mode);
 }
 
-void pamt_find(const struct seam *seam, hpa_t hpa, u32 level, struct pamt_ref *out)
+bool pamt_find(const struct seam *seam, hpa_t hpa, u32 level, struct pamt_ref *out)
 {
 	const struct seam_tdmr *tdmr = pamt_tdmr_of(seam, hpa);
-	struct pamt_entry *entry = pamt_area_entry(seam, tdmr, hpa, level ? level : 1);
+	struct pamt_entry *entry;
 
+	if (unlikely(!tdmr || hpa >= seam->host->memory_bytes))
+		return false;
+	entry = pamt_area_entry(seam, tdmr, hpa, level ? level : 1);
 	out->level = level;
-	out->node = NULL;
-	out->entry = entry;
-	if (level)
-		return;
-	out->node = seam->dynamic_pamt ? entry : NULL;
-	out->entry = entry_4k(seam, tdmr, entry, hpa);
+	out->node = !level && seam->dynamic_pamt ? entry : NULL;
+	out->entry = level ? entry : entry_4k(seam, tdmr, entry, hpa);
+	return out->entry;
 }
 
 bool pamt_lock(struct leaf_ctx *ctx, const struct pamt_ref *ref, enum lock_mode mode)

@@ -79,8 +79,13 @@ static inline struct pamt_entry *pamt_area_entry(const struct seam *seam,
 bool pamt_walk(struct leaf_ctx *ctx, const struct seam_tdmr *tdmr, hpa_t hpa, u32 level,
 	       enum lock_mode mode, struct pamt_ref *out);
 
-/** pamt_find - implicit: the entry of @hpa, a page in use at @level; locks nothing */
-void pamt_find(const struct seam *seam, hpa_t hpa, u32 level, struct pamt_ref *out);
+/**
+ * pamt_find - implicit: the entry of @hpa, a page in use at @level; locks nothing
+ *
+ * Return: false when there is none: @hpa is in no TDMR, or a page of the block's pair isn't as the
+ * module left it.
+ */
+bool pamt_find(const struct seam *seam, hpa_t hpa, u32 level, struct pamt_ref *out);
 /** pamt_lock - leaf_lock() on @ref's entry; false: busy */
 bool pamt_lock(struct leaf_ctx *ctx, const struct pamt_ref *ref, enum lock_mode mode);
 

@@ -23,6 +23,8 @@ static u64 reclaim_tdr(const struct leaf_ctx *ctx, hpa_t hpa)
 {
 	const struct tdr *tdr = host_ptr(ctx->host, hpa);
 
+	if (unlikely(!page_is_intact(ctx->host, hpa, ctx->seam->global_hkid)))
+		return TDX_TD_FATAL;
 	if (tdr->lifecycle != TD_TEARDOWN)
 		return TDX_LIFECYCLE_STATE_INCORRECT;
 	return sync_load(&tdr->chldcnt) ? TDX_TD_ASSOCIATED_PAGES_EXIST : 0;
@@ -47,7 +49,7 @@ u64 seam_tdh_phymem_page_reclaim(struct leaf_ctx *ctx)
 	if (!pamt_walk(ctx, tdmr, hpa, PAMT_REAL_LEVEL, MODE_EXCLUSIVE, &ref))
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_RCX);
 	type = pamt_type(ref.entry);
-	if (type == PT_NDA || type == PT_RSVD)
+	if (type == PT_NDA || type == PT_RSVD || type == PT_PAMT)
 		return operand_status(TDX_PAGE_METADATA_INCORRECT, TDX_OPERAND_RCX);
 
 	/* From here on the caller is told what the page is, whether he gets it or not. */

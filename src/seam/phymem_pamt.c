@@ -85,6 +85,8 @@ static u64 check_page_is_empty(const struct leaf_ctx *ctx, hpa_t page, unsigned 
 {
 	const struct pamt_entry *entry = host_ptr(ctx->host, page);
 
+	if (unlikely(!page_is_intact(ctx->host, page, ctx->seam->global_hkid)))
+		return TDX_PAMT_PAGE_NOT_EMPTY | i;
 	for (unsigned int j = 0; j < PAMT_NODE_ENTRIES_PER_PAGE; j++) {
 		if (pamt_type(&entry[j]) != PT_NDA)
 			return TDX_PAMT_PAGE_NOT_EMPTY | i;

@@ -73,9 +73,14 @@ static u64 units_in_use(const struct seam *seam, const struct pamt_entry *e, u32
 	if (e->type != PT_PAMT)
 		return 1ULL << (9 * level);
 	/* A node: the pair itself, and what its entries say. */
-	for (unsigned int i = 0; i < 2; i++)
-		used += 1 + entries_in_use(host_ptr(seam->host, pamt_node_page(e, i)),
-					   PAMT_NODE_ENTRIES_PER_PAGE);
+	for (unsigned int i = 0; i < 2; i++) {
+		hpa_t page = pamt_node_page(e, i);
+
+		used++;
+		if (page_is_intact(seam->host, page, seam->global_hkid))
+			used += entries_in_use(host_ptr(seam->host, page),
+					       PAMT_NODE_ENTRIES_PER_PAGE);
+	}
 	return used;
 }
 
@@ -137,6 +142,8 @@ bool seam_sept_entry(const struct seam *seam, hpa_t tdr, gpa_t gpa, enum pg_leve
 			return true;
 		state = sept_state_of(*entry)->id;
 		if (state != SEPT_NL_MAPPED && state != SEPT_NL_BLOCKED)
+			return false;
+		if (!page_is_intact(seam->host, sept_hpa(*entry), td->hkid))
 			return false;
 		table = host_ptr(seam->host, sept_hpa(*entry));
 	}

@@ -82,6 +82,14 @@ static void note_value(struct leaf_ctx *ctx, u64 value)
 	ctx->state = sept_state_of(value);
 }
 
+/* The entry of ctx->gpa in the table at @hpa; NULL when that isn't a table as the module left it. */
+static u64 *entry_in(const struct leaf_ctx *ctx, hpa_t hpa, u32 level)
+{
+	if (unlikely(!page_is_intact(ctx->host, hpa, ctx->tdr->hkid)))
+		return NULL;
+	return (u64 *)host_ptr(ctx->host, hpa) + sept_index(ctx->gpa, level);
+}
+
 /*
  * A host leaf holds the tree lock, so no table goes away under it. ACCEPT holds nothing: a table
  * is only taken out once it is blocked and tracked, and a vCPU that entered after the BLOCK stops
@@ -90,11 +98,24 @@ static void note_value(struct leaf_ctx *ctx, u64 value)
 bool sept_walk(struct leaf_ctx *ctx, u32 level)
 {
 	u32 at = ctx->tdcs->sept_levels - 1;
-	u64 *entry = &sept_root(ctx)[sept_index(ctx->gpa, at)];
-	u64 value = sync_load_acquire(entry); /* pairs with sept_set() */
+	u64 *entry = entry_in(ctx, ctx->tdr->tdcx_pa[TDCS_PAGE_SEPT_ROOT], at);
+	u64 value;
+
+	if (unlikely(!entry)) {
+		ctx->entry = NULL;
+		ctx->found_level = at;
+		note_value(ctx, sept_states[SEPT_FREE].raw);
+		return false;
+	}
+	value = sync_load_acquire(entry); /* pairs with sept_set() */
 
 	while (at > level && !(value & SEPT_LEAF) && (value & SEPT_RWX)) {
-		entry = (u64 *)host_ptr(ctx->host, sept_hpa(value)) + sept_index(ctx->gpa, --at);
+		u64 *below = entry_in(ctx, sept_hpa(value), at - 1);
+
+		if (unlikely(!below))
+			break;
+		entry = below;
+		at--;
 		value = sync_load_acquire(entry); /* pairs with sept_set() */
 	}
 	ctx->entry = entry;
@@ -147,13 +168,24 @@ bool sept_lock_guest(struct leaf_ctx *ctx)
 	return true;
 }
 
+bool sept_walk_and_lock_guest(struct leaf_ctx *ctx, bool *locked)
+{
+	bool reached;
+
+	leaf_step_begin(ctx);
+	reached = sept_walk(ctx, ctx->level);
+	*locked = reached && sept_lock_guest(ctx);
+	leaf_step_end(ctx);
+	return reached;
+}
+
 void sept_unlock(struct leaf_ctx *ctx)
 {
 	sync_fetch_and(ctx->entry, ~SEPT_LOCK);
 	ctx->entry_locked = false;
 }
 
-void sept_set(struct leaf_ctx *ctx, u64 value)
+static void set_entry(const struct leaf_ctx *ctx, u64 value)
 {
 	u64 old = sync_load(ctx->entry);
 
@@ -161,6 +193,78 @@ void sept_set(struct leaf_ctx *ctx, u64 value)
 	while (unlikely(
 		!sync_cmpxchg(ctx->entry, &old, value | SEPT_LOCK | (old & SEPT_HOST_PRIORITY))))
 		;
+}
+
+/*
+ * After the entry is set, which is a full barrier: were the epoch taken first, a TRACK in between
+ * would make the page look tracked while vCPUs of the new epoch may have read the entry before it was
+ * blocked.
+ */
+static void set_bepoch(const struct leaf_ctx *ctx, u64 *bepoch)
+{
+	sync_store(bepoch, sync_load_acquire(&ctx->tdcs->td_epoch));
+}
+
+/* The entry that a walk to the locked one ends at now: itself, unless one above it was blocked. */
+static const u64 *walk_again(const struct leaf_ctx *ctx)
+{
+	struct leaf_ctx again = {
+		.host = ctx->host, .tdr = ctx->tdr, .tdcs = ctx->tdcs, .gpa = ctx->gpa};
+
+	sept_walk(&again, ctx->found_level);
+	return again.entry;
+}
+
+/* @value ends all walks through the entry to the table below. */
+static bool cuts_table_off(const struct leaf_ctx *ctx, u64 value)
+{
+	return ctx->found_level && (ctx->value & SEPT_RWX) && !(ctx->value & SEPT_LEAF) &&
+	       !(value & SEPT_RWX);
+}
+
+/*
+ * A guest has locked its entry but nothing above it. When a table above was blocked since then, the
+ * guest's call has come before that: nobody has seen yet what it does.
+ */
+static void end_step_of_set(struct leaf_ctx *ctx, u64 value)
+{
+	const u64 *end = walk_again(ctx);
+
+	if (end != ctx->entry)
+		trace_step_end_before_cut(ctx->call, end);
+	else if (cuts_table_off(ctx, value))
+		trace_step_end_cut(ctx->call, ctx->entry);
+	else
+		trace_step_end(ctx->call);
+	ctx->has_place = true;
+}
+
+static __attribute__((cold)) void set_in_step(struct leaf_ctx *ctx, u64 value, u64 *bepoch)
+{
+	trace_step_begin(ctx->call);
+	set_entry(ctx, value);
+	if (bepoch)
+		set_bepoch(ctx, bepoch);
+	end_step_of_set(ctx, value);
+}
+
+void sept_set(struct leaf_ctx *ctx, u64 value)
+{
+	if (likely(!ctx->call))
+		set_entry(ctx, value);
+	else
+		set_in_step(ctx, value, NULL);
+	note_value(ctx, value);
+}
+
+void sept_set_blocked(struct leaf_ctx *ctx, u64 value, u64 *bepoch)
+{
+	if (likely(!ctx->call)) {
+		set_entry(ctx, value);
+		set_bepoch(ctx, bepoch);
+	} else {
+		set_in_step(ctx, value, bepoch);
+	}
 	note_value(ctx, value);
 }
 

@@ -137,10 +137,31 @@ hpa_t sept_leaf_address(const struct leaf_ctx *ctx);
  */
 bool sept_lock_host(struct leaf_ctx *ctx);
 bool sept_lock_guest(struct leaf_ctx *ctx);
+/** sept_walk_in_step - likewise, as one step in the order of all calls */
+static inline bool sept_walk_in_step(struct leaf_ctx *ctx, u32 level)
+{
+	bool reached;
+
+	if (likely(!ctx->call))
+		return sept_walk(ctx, level);
+	trace_step_begin(ctx->call);
+	reached = sept_walk(ctx, level);
+	trace_step_end(ctx->call);
+	return reached;
+}
+
+/**
+ * sept_walk_and_lock_guest - sept_walk() to ctx->level, and there the guest's attempt at the entry
+ *
+ * Return: whether the walk got there; then @locked is the outcome of the attempt.
+ */
+bool sept_walk_and_lock_guest(struct leaf_ctx *ctx, bool *locked);
 /** sept_unlock - before the leaf's end; leaf_end() does it otherwise */
 void sept_unlock(struct leaf_ctx *ctx);
 /** sept_set - publish @value in ctx's locked entry; keeps the lock and host priority */
 void sept_set(struct leaf_ctx *ctx, u64 value);
+/** sept_set_blocked - sept_set(), and then the TD's epoch into @bepoch of the page or table */
+void sept_set_blocked(struct leaf_ctx *ctx, u64 value, u64 *bepoch);
 
 /** sept_details - what SEPT.RD and error details show of ctx's entry, in RCX and RDX */
 void sept_details(struct leaf_ctx *ctx);

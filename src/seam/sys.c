@@ -110,11 +110,11 @@ static u64 copy_tdmr_info(const struct leaf_ctx *ctx, struct tdmr_info *info, un
 {
 	u64 address[TDX_MAX_TDMRS];
 
-	if (host_read(ctx->host, ctx->r->rcx & ~HPA_HKID_MASK, 0, address, count))
+	if (leaf_read(ctx, ctx->r->rcx & ~HPA_HKID_MASK, address, count))
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RCX);
 	for (unsigned int i = 0; i < count; i++) {
 		if (check_shared_hpa(ctx, address[i], TDX_OPERAND_TDMR_INFO_PA, 512) ||
-		    host_read(ctx->host, address[i] & ~HPA_HKID_MASK, 0, (u64 *)&info[i],
+		    leaf_read(ctx, address[i] & ~HPA_HKID_MASK, (u64 *)&info[i],
 			      sizeof(info[i]) / sizeof(u64)))
 			return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_TDMR_INFO_PA);
 	}

@@ -128,4 +128,5 @@ void seam_tdmr_init_all(struct seam *seam)
 
 		tdmr_init_to(seam, t, t->base + t->size);
 	}
+	trace_fire(&seam->host->tracer, TRACE_TDMR_INIT_ALL, NULL);
 }

@@ -150,5 +150,5 @@ u64 seam_tdg_vm_wr(struct leaf_ctx *ctx)
 		return status;
 	}
 	status = md_td_read(ctx, id, MD_GUEST, &previous);
-	return status ? status : MD_FIELD_NOT_WRITABLE;
+	return status ? status : TDX_METADATA_FIELD_NOT_WRITABLE;
 }

@@ -76,17 +76,18 @@ static u64 accept_pending(struct leaf_ctx *ctx)
 u64 seam_tdg_mem_page_accept(struct leaf_ctx *ctx)
 {
 	u64 status = check_page_info(ctx, ctx->r->rcx, 0, 1);
+	bool locked;
 
 	if (status)
 		return status;
 	if (!check_gpa_private(ctx->tdcs, ctx->gpa))
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RCX);
-	if (!sept_walk(ctx, ctx->level)) {
+	if (!sept_walk_and_lock_guest(ctx, &locked)) {
 		if (sept_is(ctx->state, SEPT_IS_GUEST_ACCESSIBLE))
 			return accepted_already(ctx);
 		return exit_to_host(ctx);
 	}
-	if (!sept_lock_guest(ctx))
+	if (!locked)
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_RCX);
 	if (!sept_is(ctx->state, SEPT_IS_FREE) && !sept_is(ctx->state, SEPT_IS_LEAF))
 		return TDX_PAGE_SIZE_MISMATCH | ctx->found_level;

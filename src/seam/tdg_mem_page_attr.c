@@ -47,7 +47,7 @@ u64 seam_tdg_mem_page_attr_rd(struct leaf_ctx *ctx)
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RCX);
 	ctx->gpa = gpa;
 	ctx->level = 0;
-	sept_walk(ctx, 0);
+	sept_walk_in_step(ctx, 0);
 	if (!may_act(ctx))
 		return exit_to_host(ctx, TDX_EEQ_NONE);
 	report(ctx);
@@ -58,6 +58,7 @@ u64 seam_tdg_mem_page_attr_wr(struct leaf_ctx *ctx)
 {
 	u64 attributes = ctx->r->rdx;
 	u64 status = check_page_info(ctx, ctx->r->rcx, 0, 2);
+	bool locked;
 
 	if (status)
 		return status;
@@ -65,9 +66,9 @@ u64 seam_tdg_mem_page_attr_wr(struct leaf_ctx *ctx)
 		return operand_status(TDX_OPERAND_INVALID, TDX_OPERAND_RCX);
 	if (attributes)
 		return operand_status(TDX_PAGE_ATTR_INVALID, TDX_OPERAND_RDX);
-	if (!sept_walk(ctx, ctx->level))
+	if (!sept_walk_and_lock_guest(ctx, &locked))
 		return exit_to_host(ctx, TDX_EEQ_ATTR_WR);
-	if (!sept_lock_guest(ctx))
+	if (!locked)
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_RCX);
 	if (!sept_is(ctx->state, SEPT_IS_FREE) && !sept_is(ctx->state, SEPT_IS_LEAF))
 		return TDX_PAGE_SIZE_MISMATCH | ctx->found_level;

@@ -7,6 +7,8 @@
 
 #include "seam/internal.h"
 
+struct pamt_ref;
+
 /* TDVPS pages without which a vCPU can't be initialised. */
 #define VCPU_MIN_PAGES TDX_TDVPS_PAGES
 
@@ -25,10 +27,14 @@ static inline u64 vcpu_asid(const struct leaf_ctx *ctx)
 /**
  * vcpu_map - the TDVPR page of operand RCX, explicit, and the TD that owns it
  *
- * Sets vcpu, tdr and tdr_pa of the frame. Return: 0, check_hpa()'s statuses, or OPERAND_BUSY|TDR.
+ * Sets vcpu, tdr and tdr_pa of the frame. Return: 0, check_hpa()'s statuses, check_owner_tdr()'s,
+ * or TD_FATAL when the page's bytes aren't the module's.
  */
 u64 vcpu_map(struct leaf_ctx *ctx, hpa_t tdvpr, unsigned int operand, enum lock_mode mode,
 	     enum lock_mode tdr_mode);
+/** vcpu_map_owned - vcpu_map() from where the TDVPR page's PAMT entry @ref is locked */
+u64 vcpu_map_owned(struct leaf_ctx *ctx, hpa_t tdvpr, const struct pamt_ref *ref,
+		   enum lock_mode tdr_mode);
 /** vcpu_has_all_pages - TDX_TDCX_NUM_INCORRECT unless the TDVPX pages are there */
 u64 vcpu_has_all_pages(const struct tdvps *vcpu);
 

@@ -12,6 +12,19 @@
 
 #define VP_INIT_MAX_VERSION 1
 
+u64 vcpu_map_owned(struct leaf_ctx *ctx, hpa_t tdvpr, const struct pamt_ref *ref,
+		   enum lock_mode tdr_mode)
+{
+	u64 status = check_owner_tdr(ctx, ref, tdr_mode);
+
+	if (unlikely(status))
+		return status;
+	if (unlikely(!page_is_intact(ctx->host, tdvpr, ctx->tdr->hkid)))
+		return TDX_TD_FATAL;
+	ctx->vcpu = host_ptr(ctx->host, tdvpr);
+	return 0;
+}
+
 u64 vcpu_map(struct leaf_ctx *ctx, hpa_t tdvpr, unsigned int operand, enum lock_mode mode,
 	     enum lock_mode tdr_mode)
 {
@@ -20,8 +33,7 @@ u64 vcpu_map(struct leaf_ctx *ctx, hpa_t tdvpr, unsigned int operand, enum lock_
 
 	if (unlikely(status))
 		return status;
-	ctx->vcpu = host_ptr(ctx->host, tdvpr);
-	return check_owner_tdr(ctx, &ref, tdr_mode);
+	return vcpu_map_owned(ctx, tdvpr, &ref, tdr_mode);
 }
 
 u64 vcpu_has_all_pages(const struct tdvps *vcpu)

@@ -48,8 +48,7 @@ static u64 check_vcpu(struct leaf_ctx *ctx)
 			   &ref);
 	if (unlikely(status))
 		return status;
-	ctx->vcpu = host_ptr(ctx->host, operand & ENTER_TDVPR);
-	status = check_owner_tdr(ctx, &ref, MODE_SHARED);
+	status = vcpu_map_owned(ctx, operand & ENTER_TDVPR, &ref, MODE_SHARED);
 	if (unlikely(status))
 		return status;
 	status = check_td_state(ctx);
@@ -147,6 +146,8 @@ static u64 exit_by_interrupt(struct leaf_ctx *ctx)
 
 	clear_exit_registers(ctx);
 	if ((pending & LP_NMI) && !(pending & LP_INTR)) {
+		if (unlikely(ctx->call))
+			ctx->call->stop = TRACE_STOP_NMI;
 		ctx->r->r9 = INTERRUPTION_INFO_NMI;
 		return TDX_SUCCESS | EXIT_REASON_NMI;
 	}
@@ -304,8 +305,51 @@ static u64 filter_zero_step(struct leaf_ctx *ctx)
 	return exit_to_host(ctx, &exit);
 }
 
+/* ---- for who listens -------------------------------------------------------------------------
+ * One VP.ENTER is several calls in the order of all calls: the way in, each #VE, the way out.
+ */
+
+/* The vCPU is inside; @guest has the host's answer to its VP.VMCALL, or is NULL. */
+static __attribute__((cold)) void trace_inside(struct leaf_ctx *ctx, const struct tdx_regs *guest)
+{
+	struct trace_seamcall event = {ctx->lp->id, TDH_VP_ENTER, ctx->r, guest, ctx->call};
+
+	trace_fire(&ctx->host->tracer, TRACE_VP_ENTER, &event);
+}
+
+static __attribute__((cold)) void trace_ve(const struct leaf_ctx *ctx)
+{
+	struct trace_seamcall event = {.lp = ctx->lp->id, .leaf = TDH_VP_ENTER, .call = ctx->call};
+
+	trace_fire(&ctx->host->tracer, TRACE_GUEST_VE, &event);
+}
+
+/* Guest code has stopped; what follows is one step. */
+static __attribute__((cold)) void trace_stop(const struct leaf_ctx *ctx)
+{
+	const struct lp *lp = ctx->lp;
+	struct trace_call *call = ctx->call;
+
+	trace_call_begin(&ctx->host->tracer, call);
+	call->served = lp->tlb_hits;
+	if (lp->exit.kind == LP_EXIT_EPT_VIOLATION) {
+		call->stop = lp->exit.write ? TRACE_STOP_WRITE : TRACE_STOP_READ;
+		call->gpa = lp->exit.gpa;
+	} else if (lp->exit.kind == LP_EXIT_TDCALL &&
+		   ctx->exit.reason != TDX_EXIT_EXTERNAL_INTERRUPT) {
+		call->stop = TRACE_STOP_TDCALL;
+	} else {
+		call->stop = TRACE_STOP_INTERRUPT;
+	}
+	trace_step_begin(call);
+}
+
 /* ---- the leaf --------------------------------------------------------------------------------*/
 
+/*
+ * From the way in until the guest can't go on. Ends inside a step that its caller ends: a walk's
+ * outcome, and that the vCPU is outside, are one.
+ */
 static u64 run_guest(struct leaf_ctx *ctx)
 {
 	struct lp *lp = ctx->lp;
@@ -316,10 +360,15 @@ static u64 run_guest(struct leaf_ctx *ctx)
 		if (likely(lp->guest_ops))
 			lp->guest_ops->run(lp, lp->guest);
 		lp->ve_pending = false;
+		if (unlikely(ctx->call))
+			trace_stop(ctx);
 		switch (lp->exit.kind) {
 		case LP_EXIT_EPT_VIOLATION:
 			if (on_ept_violation(ctx, &status))
 				return status;
+			leaf_step_end(ctx);
+			if (unlikely(ctx->call))
+				trace_ve(ctx);
 			break;
 		case LP_EXIT_TDCALL:
 			return exit_by_tdcall(ctx);
@@ -330,8 +379,31 @@ static u64 run_guest(struct leaf_ctx *ctx)
 	}
 }
 
+static u64 pass_into_epoch(struct leaf_ctx *ctx)
+{
+	u64 status = enter_epoch(ctx);
+
+	if (unlikely(status))
+		return status;
+	status = filter_zero_step(ctx);
+	if (unlikely(status))
+		leave_epoch(ctx);
+	return status;
+}
+
+static __attribute__((cold)) u64 pass_in_step(struct leaf_ctx *ctx)
+{
+	u64 status;
+
+	trace_step_begin(ctx->call);
+	status = pass_into_epoch(ctx);
+	trace_step_end(ctx->call);
+	return status;
+}
+
 u64 seam_tdh_vp_enter(struct leaf_ctx *ctx)
 {
+	const struct tdx_regs *asked;
 	struct tdvps *vcpu;
 	u64 status;
 
@@ -339,21 +411,19 @@ u64 seam_tdh_vp_enter(struct leaf_ctx *ctx)
 	if (unlikely(status))
 		return status;
 	vcpu = ctx->vcpu;
-	status = enter_epoch(ctx);
+	status = likely(!ctx->call) ? pass_into_epoch(ctx) : pass_in_step(ctx);
 	if (unlikely(status))
 		return status;
-	status = filter_zero_step(ctx);
-	if (unlikely(status)) {
-		leave_epoch(ctx);
-		return status;
-	}
 	leaf_unlock(ctx, &ctx->tdcs->op_state_lock);
 
 	load_translation(ctx);
-	if (vcpu->vmcall_regs)
+	asked = vcpu->vmcall_regs;
+	if (asked)
 		answer_vmcall(ctx);
 	sync_store(&vcpu->state, VCPU_ACTIVE);
 	ctx->lp->vcpu = ctx;
+	if (unlikely(ctx->call))
+		trace_inside(ctx, asked);
 
 	status = run_guest(ctx);
 
@@ -361,5 +431,6 @@ u64 seam_tdh_vp_enter(struct leaf_ctx *ctx)
 	if (likely(sync_load(&vcpu->state) == VCPU_ACTIVE))
 		sync_store(&vcpu->state, VCPU_READY);
 	leave_epoch(ctx);
+	leaf_step_end(ctx);
 	return status;
 }

@@ -22,7 +22,8 @@ struct vcpu {
 	struct tdx_regs regs; /* of the last exit; then the answer to it */
 	gpa_t fault_gpa;
 	bool stopped;	       /* by VM_HC_STOP; counted in vm->nr_stopped */
-	u64 outside_since;     /* host_now_ns() */
+	u64 outside_since;     /* host_ticks() */
+	u64 outside_ticks;     /* of this vcpu_run() outside guest code */
 	struct vm_stats stats; /* written by its thread, read by anyone */
 
 	/* ---- shared ----

@@ -74,6 +74,8 @@ int machine_create(const struct machine_config *cfg, struct machine *m)
 	err = host_create(&hc, &m->host);
 	if (!err)
 		err = make_lps(m, hc.lps);
+	if (!err && cfg->watch)
+		err = cfg->watch(cfg->watcher, m->host);
 	if (!err)
 		err = load_module(m, cfg);
 	if (err)

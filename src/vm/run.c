@@ -88,11 +88,10 @@ static inline void bump(u64 *counter)
 static void run_guest_code(struct lp *lp, void *guest)
 {
 	struct vcpu *vcpu = guest;
-	u64 *outside = &vcpu->stats.outside_ns;
 
-	sync_store(outside, sync_load(outside) + host_now_ns() - vcpu->outside_since);
+	vcpu->outside_ticks += host_ticks() - vcpu->outside_since;
 	vcpu->ops->run(lp, vcpu->guest);
-	vcpu->outside_since = host_now_ns();
+	vcpu->outside_since = host_ticks();
 }
 
 static const struct guest_ops timed_guest_ops = {.run = run_guest_code};
@@ -112,7 +111,7 @@ static u64 vcpu_enter(struct vcpu *vcpu)
 		status = td_vcpu_enter(vcpu->td_vcpu, &vcpu->regs);
 	/* Out: pairs with the acquire in has_left(). */
 	sync_fetch_add(&vcpu->entries, 1);
-	sync_wake_all(&vcpu->left);
+	sync_wake_all_after_rmw(&vcpu->left);
 	return status;
 }
 
@@ -241,10 +240,22 @@ static int run_once(struct vcpu *vcpu)
 	return handle_exit(vcpu, status);
 }
 
+/* The run took @ns and @ticks, which is what makes its ticks outside guest code a time. */
+static void account_outside(struct vcpu *vcpu, u64 ns, u64 ticks)
+{
+	u64 *outside = &vcpu->stats.outside_ns;
+	double share = ticks ? (double)vcpu->outside_ticks / (double)ticks : 0;
+
+	/* Ticks of two processors may differ a little. */
+	if (share > 1)
+		share = 1;
+	sync_store(outside, sync_load(outside) + (u64)((double)ns * share));
+}
+
 int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest)
 {
 	struct lp *self = lp_current(), *lp = vcpu->lp;
-	u64 *outside = &vcpu->stats.outside_ns;
+	u64 start_ns = host_now_ns(), start_ticks = host_ticks();
 	int ret;
 
 	vcpu->ops = ops;
@@ -252,7 +263,8 @@ int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest)
 	if (vcpu->stopped)
 		sync_fetch_sub(&vcpu->vm->nr_stopped, 1);
 	vcpu->stopped = false;
-	vcpu->outside_since = host_now_ns();
+	vcpu->outside_ticks = 0;
+	vcpu->outside_since = start_ticks;
 	lp_set_current(lp);
 	lp->guest_ops = &timed_guest_ops;
 	lp->guest = vcpu;
@@ -262,6 +274,7 @@ int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest)
 	lp->guest_ops = NULL;
 	lp->guest = NULL;
 	lp_set_current(self);
-	sync_store(outside, sync_load(outside) + host_now_ns() - vcpu->outside_since);
+	vcpu->outside_ticks += host_ticks() - vcpu->outside_since;
+	account_outside(vcpu, host_now_ns() - start_ns, host_ticks() - start_ticks);
 	return ret == RUN_STOP ? 0 : ret;
 }

@@ -35,6 +35,9 @@ struct machine_config {
 	u64 planted_bugs;
 	/* Stands before seamcall(), which it calls: to inject failures, to record. NULL: nothing does */
 	u64 (*seamcall)(struct lp *lp, struct tdx_regs *r);
+	/* Called before the module is loaded, to listen from its first call on; 0 or -errno. May be NULL */
+	int (*watch)(void *watcher, struct host *host);
+	void *watcher;
 };
 
 /**
@@ -88,7 +91,8 @@ struct vm_stats {
 	u64 exits_map_gpa;
 	u64 conversions_to_shared, conversions_to_private; /* MapGPA calls that succeeded */
 	u64 pages_to_shared, pages_to_private;
-	u64 outside_ns; /* time of vcpu_run() outside guest code: exit, MMU, module, entry; all vCPUs */
+	/* Time of vcpu_run() outside guest code: exit, MMU, module, entry; all vCPUs. Of runs that ended */
+	u64 outside_ns;
 };
 
 /**

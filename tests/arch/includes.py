@@ -36,6 +36,7 @@ PUBLIC = {
     "mmu": {"mmu.h"},
     "tdx": {"tdx.h"},
     "vm": {"vm.h"},
+    "observe": {"events.h", "text.h"},
 }
 
 # Ways to race or block that belong to base/sync alone.
@@ -98,6 +99,8 @@ def self_test():
         ("src/gmem/a.c", '#include "mmu/mmu.h"\n', "gmem may not know mmu"),
         ("src/seam/a.c", '#include "cpu/tlb.h"\n', "cpu/tlb.h is cpu's own"),
         ("src/vm/a.c", '#include "base/lockdep.h"\n', "base/lockdep.h is base's own"),
+        ("src/cli/a.c", '#include "observe/file.h"\n', "observe/file.h is observe's own"),
+        ("src/observe/a.c", '#include "host/host.h"\n', "observe may not know host"),
         ("src/vm/a.c", '#include "other.h"\n', "doesn't say which room"),
         ("src/newroom/a.c", '#include "base/types.h"\n', "newroom may not know base"),
         ("include/septum/a.h", '#include "base/types.h"\n', "septum may not know base"),

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "seam/internal.h"
+
 #define BUSY(op) (TDX_OPERAND_BUSY | TDX_OPERAND_##op)
 
 static struct tdx_regs all_garbage(void)
@@ -558,7 +560,9 @@ static void test_zero_step(void **state)
 	const struct fixture_config cfg = {.attributes = TD_ATTR_SEPT_VE_DISABLE};
 	unsigned int runs = 0;
 	struct tdx_regs r;
+	const struct tdr *tdr;
 	struct fixture f;
+	u16 *tree;
 
 	(void)state;
 	fixture_create(&f, &cfg);
@@ -567,6 +571,13 @@ static void test_zero_step(void **state)
 		assert_int_equal(fixture_enter(&f, 0, touch_counting, &runs), 48);
 		assert_int_equal(runs, i);
 	}
+	/* that look needs the tree, which somebody else may have to himself */
+	tdr = host_ptr(f.host, f.tdr);
+	tree = &((struct tdcs *)host_ptr(f.host, tdr->tdcx_pa[0]))->sept_lock;
+	*tree = LOCK_WORD_EXCLUSIVE;
+	assert_int_equal(fixture_enter(&f, 0, touch_counting, &runs),
+			 TDX_OPERAND_BUSY | TDX_OPERAND_SEPT_TREE);
+	*tree = 0;
 	for (unsigned int i = 0; i < 3; i++) {
 		r = all_garbage();
 		enter_with(&f, &r, touch_counting, &runs);

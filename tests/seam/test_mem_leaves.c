@@ -309,11 +309,29 @@ static void test_page_add_errors(void **state)
 	assert_int_equal(page_add(&f, 0x200000, 0x123, 0x123), TDX_OPERAND_INVALID | 9);
 	assert_int_equal(page_add(&f, 0x200000, 0x123, SOURCE_PA | 33ULL << 46),
 			 TDX_OPERAND_INVALID | 9);
-	assert_int_equal(page_add(&f, 0x200000, 0x123, 1ULL << 40), TDX_OPERAND_INVALID | 9);
+	assert_int_equal(page_add(&f, 0x200000, 0x123, 1ULL << 52), TDX_OPERAND_INVALID | 9);
+	/* A shared key id is none of the module's business, nor is whether memory is there. */
+	assert_int_equal(page_add(&f, 0x200000, 0x123, SOURCE_PA | 1ULL << 46),
+			 TDX_OPERAND_INVALID | 8);
+	assert_int_equal(page_add(&f, 0x200000, 0x123, 1ULL << 40), TDX_OPERAND_INVALID | 8);
 	assert_int_equal(page_add(&f, 0x200000, 0x123, SOURCE_PA), TDX_OPERAND_INVALID | 8);
 	assert_int_equal(page_add(&f, 0x200000, TABLE, SOURCE_PA), TDX_PAGE_METADATA_INCORRECT | 8);
 	assert_int_equal(page_add(&f, 0x200000, PAGE_4K, SOURCE_PA), 0);
 	assert_int_equal(page_add(&f, 0x200000, PAGE_4K, 0x123), TDX_EPT_ENTRY_STATE_INCORRECT | 1);
+	fixture_destroy(&f);
+}
+
+/* A source where no memory is reads as ones. */
+static void test_page_add_from_nowhere(void **state)
+{
+	struct fixture f;
+	u64 word = 0;
+
+	(void)state;
+	setup(&f, &(struct fixture_config){.initialized_only = true});
+	assert_int_equal(page_add(&f, 0x200000, PAGE_4K, 1ULL << 40), 0);
+	assert_int_equal(host_read(f.host, PAGE_4K + 8, TD_HKID, &word, 1), 0);
+	assert_int_equal(word, UINT64_MAX);
 	fixture_destroy(&f);
 }
 
@@ -390,6 +408,44 @@ static void test_accept_2m_is_interruptible(void **state)
 	assert_int_equal(host_first_dirty(f.host, PAGE_2M >> 12, (PAGE_2M >> 12) + 512),
 			 (PAGE_2M >> 12) + 512);
 	assert_int_equal(host_tag(f.host, (PAGE_2M >> 12) + 511), TD_HKID);
+	fixture_destroy(&f);
+}
+
+/* Memory that needs no zeroing is interrupted all the same: each try gets one 4K page further. */
+static void test_accept_2m_of_clean_memory(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x400001, PAGE_2M);
+	for (u64 i = 1; i <= 3; i++) {
+		struct interrupted_accept a = {.r = {.rax = TDG_MEM_PAGE_ACCEPT, .rcx = 0x400001}};
+
+		assert_int_equal(fixture_enter(&f, 0, accept_interrupted, &a),
+				 TDX_EXIT_EXTERNAL_INTERRUPT);
+		assert_false(a.completed);
+		expect_state(&f, 0x400001, 0x80000000600000F0 + i * PAGE_SIZE, 2);
+	}
+	/* DEMOTE forgets it too: the children's addresses are whole */
+	block_and_track(&f, 0x400001);
+	fixture_ok(&f, TDH_MEM_PAGE_DEMOTE, 0x400001, TABLE + PAGE_SIZE);
+	expect_state(&f, 0x401000, 0x80000000600010F0, 2);
+	fixture_destroy(&f);
+}
+
+/* REMOVE gives back the page itself, however far its ACCEPT was. */
+static void test_remove_in_the_middle_of_accept(void **state)
+{
+	struct interrupted_accept a = {.r = {.rax = TDG_MEM_PAGE_ACCEPT, .rcx = 0x400001}};
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x400001, PAGE_2M);
+	fixture_enter(&f, 0, accept_interrupted, &a);
+	tdcs_of(&f)->op_state = OP_INITIALIZED;
+	fixture_expect(&f, TDH_MEM_PAGE_REMOVE, 0x400001, f.tdr, 0, 0, PAGE_2M, 0);
 	fixture_destroy(&f);
 }
 
@@ -556,8 +612,11 @@ int main(void)
 		cmocka_unit_test(test_debug_access),
 		cmocka_unit_test(test_page_add_and_mrtd),
 		cmocka_unit_test(test_page_add_errors),
+		cmocka_unit_test(test_page_add_from_nowhere),
 		cmocka_unit_test(test_one_gigabyte),
 		cmocka_unit_test(test_accept_2m_is_interruptible),
+		cmocka_unit_test(test_accept_2m_of_clean_memory),
+		cmocka_unit_test(test_remove_in_the_middle_of_accept),
 		cmocka_unit_test(test_page_attributes),
 		cmocka_unit_test(test_demote_interrupted_by_version),
 		cmocka_unit_test(test_promote_interrupted),

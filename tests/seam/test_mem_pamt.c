@@ -225,6 +225,26 @@ static void test_hint_after_demote(void **state)
 	fixture_destroy(&f);
 }
 
+/* The only page of its block gives the hint when it moves within the block; of two, none does. */
+static void test_hint_of_relocate(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_create(&f,
+		       &(struct fixture_config){.dynamic_pamt = true, .initialized_only = true});
+	fixture_tables(&f);
+	fixture_ok(&f, TDH_MEM_SEPT_ADD, 0x200001, TABLE);
+	fixture_pair(&f, PAGE_4K);
+	fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x200000, PAGE_4K);
+	fixture_expect(&f, TDH_MEM_PAGE_RELOCATE, 0x200000, f.tdr, PAGE_4K + 0x1000, 0,
+		       PAGE_4K | 1ULL << 62, 0);
+	fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x201000, PAGE_4K);
+	fixture_expect(&f, TDH_MEM_PAGE_RELOCATE, 0x200000, f.tdr, PAGE_4K + 0x2000, 0,
+		       PAGE_4K + 0x1000, 0);
+	fixture_destroy(&f);
+}
+
 /* ---- epochs ----------------------------------------------------------------------------------*/
 
 /* Tracked: not migration data, older than the epoch before, or of it with nobody left inside. */
@@ -313,6 +333,7 @@ int main(void)
 		cmocka_unit_test(test_pamt_add_needs_dynamic_pamt),
 		cmocka_unit_test(test_pamt_remove_not_empty),
 		cmocka_unit_test(test_hint_after_demote),
+		cmocka_unit_test(test_hint_of_relocate),
 		cmocka_unit_test(test_epoch_rule),
 		cmocka_unit_test(test_track),
 		cmocka_unit_test(test_interrupted_busy),

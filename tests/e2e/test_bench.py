@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""`septum bench`: names, JSON and refusals. No test asserts a time."""
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+from septum import call
+
+# What checks rely on, by unit.
+NAMES = {
+    "ns": ("fault-4k", "fault-2m", "walk", "seamcall-aug-4k", "seamcall-demote-2m",
+           "seamcall-sept-rd", "mmu-map-4k", "mmu-zap-2m", "mmu-walk"),
+    "lines/s": ("seamcall-script-lines",),
+    "us": ("host-start-1g", "host-start-16t"),
+}
+
+
+class Bench(unittest.TestCase):
+    def rows(self, text):
+        """The benchmarks of a JSON report, by name, after checking its frame."""
+        report = json.loads(text)
+        self.assertEqual(report["schema"], "septum.bench/1")
+        self.assertGreaterEqual(report["machine"]["cpus"], 1)
+        self.assertEqual(set(report), {"schema", "machine", "benchmarks"})
+        return {row["name"]: row for row in report["benchmarks"]}
+
+    def check_row(self, row):
+        """A row has the fields of the schema, with values that can be."""
+        self.assertLessEqual({"name", "unit", "median", "p99", "samples"}, set(row))
+        self.assertLessEqual(set(row), {"name", "unit", "median", "p99", "samples", "floor", "ratio",
+                                        "instructions"})
+        self.assertGreater(row["median"], 0)
+        self.assertGreater(row["samples"], 0)
+        if row["unit"] == "lines/s":
+            self.assertLessEqual(row["p99"], row["median"])
+        else:
+            self.assertGreaterEqual(row["p99"], row["median"])
+        self.assertEqual("floor" in row, "ratio" in row)
+        if "floor" in row:
+            self.assertGreater(row["floor"], 0)
+            self.assertAlmostEqual(row["ratio"], row["median"] / row["floor"], places=3)
+        if "instructions" in row:
+            self.assertGreater(row["instructions"], 0)
+
+    def test_list(self):
+        """--list names every benchmark that checks rely on, with its unit, and what its floor does."""
+        done = call("bench", "--list")
+        self.assertEqual(done.returncode, 0)
+        listed = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines()
+                  if not line.startswith(" ")}
+        self.assertEqual(listed, {name: unit for unit, names in NAMES.items() for name in names})
+        self.assertEqual(done.stdout.count("floor: "), len(listed))
+
+    def test_every_benchmark_runs(self):
+        """Without a name all run, and each has a row of the schema, with a floor but for starts."""
+        done = call("bench", "--json", "-")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = self.rows(done.stdout)
+        self.assertEqual({(r["name"], r["unit"]) for r in rows.values()},
+                         {(name, unit) for unit, names in NAMES.items() for name in names})
+        for name, row in rows.items():
+            with self.subTest(name=name):
+                self.check_row(row)
+                self.assertEqual("floor" in row, not name.startswith("host-start"))
+
+    def test_chosen_names(self):
+        """Only what was named runs, in that order; the table goes to standard error."""
+        done = call("bench", "walk", "mmu-walk", "--json", "-")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(list(self.rows(done.stdout)), ["walk", "mmu-walk"])
+        self.assertIn("walk", done.stderr)
+
+    def test_json_file(self):
+        """--json FILE writes the report there and the table to standard error."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "bench.json"
+            done = call("bench", "walk", "--json", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(list(self.rows(path.read_text())), ["walk"])
+
+    def refused(self, *args, words):
+        done = call("bench", *args)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_unknown_name(self):
+        """An unknown name is refused with the nearest one, or with where the names are."""
+        self.refused("fault-4", words=("'fault-4'", "fault-4k"))
+        self.refused("seamcall-sept-rf", words=("seamcall-sept-rd",))
+        self.refused("zzzzzzzzzz", words=("'zzzzzzzzzz'", "--list"))
+        self.refused("walk", "mmu-wolk", words=("mmu-walk",))
+
+    def test_unknown_option(self):
+        """An unknown option is refused."""
+        self.refused("--jsn", words=("--jsn", "expected"))
+
+    def test_json_that_cant_be_written(self):
+        """A report that can't be written is refused with its path."""
+        done = call("bench", "walk", "--json", "/nonexistent/x.json")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("/nonexistent/x.json", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
