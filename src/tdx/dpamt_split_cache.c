@@ -17,7 +17,7 @@
 void td_split_cache_init(struct td *td)
 {
 	/* Waited for under mmu.lock or no lock, and let go before another is taken. */
-	sync_mutex_init(&td->split_cache.lock, LOCK_DPAMT);
+	sync_mutex_init(&td->split_cache.lock, LOCK_SPLIT_CACHE);
 }
 
 bool td_split_cache_take(struct td *td, pfn_t pair[2])

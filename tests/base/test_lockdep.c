@@ -16,13 +16,13 @@
 
 #include "base/sync.h"
 
-static struct sync_mutex slots, roots, pamt, alloc, other_alloc;
+static struct sync_mutex outer, roots, pamt, alloc, other_alloc;
 static struct sync_rwlock mmu, other_mmu;
 
 static int set_up(void **state)
 {
 	(void)state;
-	sync_mutex_init(&slots, LOCK_VM_SLOTS);
+	sync_mutex_init(&outer, LOCK_GMEM_INVALIDATE);
 	sync_mutex_init(&roots, LOCK_MMU_ROOTS);
 	sync_mutex_init(&pamt, LOCK_DPAMT);
 	sync_mutex_init(&alloc, LOCK_HOST_ALLOC);
@@ -81,13 +81,13 @@ static void expect_abort(void (*wrong)(void), const char *const *words)
 static void right_order_passes(void **state)
 {
 	(void)state;
-	sync_mutex_lock(&slots);
+	sync_mutex_lock(&outer);
 	sync_read_lock(&mmu);
 	sync_mutex_lock(&roots);
 	sync_mutex_lock(&alloc);
-	sync_mutex_assert_held(&slots);
+	sync_mutex_assert_held(&outer);
 	sync_rwlock_assert_read(&mmu);
-	sync_mutex_unlock(&slots);
+	sync_mutex_unlock(&outer);
 	sync_mutex_unlock(&roots);
 	sync_read_unlock(&mmu);
 	sync_mutex_unlock(&alloc);
@@ -99,8 +99,8 @@ static void trylock_against_the_order_passes(void **state)
 	(void)state;
 	sync_mutex_lock(&alloc);
 	assert_true(sync_mutex_trylock(&roots));
-	assert_true(sync_mutex_trylock(&slots));
-	sync_mutex_unlock(&slots);
+	assert_true(sync_mutex_trylock(&outer));
+	sync_mutex_unlock(&outer);
 	sync_mutex_unlock(&roots);
 	sync_mutex_unlock(&alloc);
 }
@@ -134,14 +134,15 @@ static void leaf_lock_inside_rcu_passes(void **state)
 static void take_inner_then_outer(void)
 {
 	sync_mutex_lock(&alloc);
-	sync_mutex_lock(&slots);
+	sync_mutex_lock(&outer);
 }
 
 /* Waiting for an outer lock with an inner one held is stopped; both are named. */
 static void inverted_order_is_stopped(void **state)
 {
 	(void)state;
-	EXPECT_ABORT(take_inner_then_outer, "waiting for vm.slots_lock", "holding host.alloc_lock");
+	EXPECT_ABORT(take_inner_then_outer, "waiting for gmem.invalidate_lock",
+		     "holding host.alloc_lock");
 }
 
 static void take_two_of_a_class(void)
@@ -173,7 +174,7 @@ static void read_locks_have_order(void **state)
 static void wait_behind_trylock(void)
 {
 	sync_mutex_lock(&alloc);
-	if (sync_mutex_trylock(&slots))
+	if (sync_mutex_trylock(&outer))
 		sync_mutex_lock(&roots);
 }
 
