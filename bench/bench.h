@@ -7,6 +7,8 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+#include <stdio.h>
+
 #include "base/sync.h"
 #include "base/types.h"
 
@@ -43,8 +45,14 @@ extern const struct benchmark bench_seamcall_aug_4k, bench_seamcall_demote_2m,
 	bench_seamcall_sept_rd;
 extern const struct benchmark bench_seamcall_script_lines;
 extern const struct benchmark bench_walk;
-extern const struct benchmark bench_mmu_map_4k, bench_mmu_zap_2m, bench_mmu_walk;
+extern const struct benchmark bench_mmu_map_4k, bench_mmu_zap_2m, bench_mmu_walk,
+	bench_mmu_split_2m, bench_mmu_merge_2m;
+extern const struct benchmark bench_split_2m, bench_split_2m_host, bench_promote_2m,
+	bench_convert_4k, bench_punch_split_12t;
 extern const struct benchmark bench_host_start_1g, bench_host_start_16t;
+
+/** bench_debates - write docs/debates.md to @out: what each choice of a policy costs. 0 or -errno */
+int bench_debates(FILE *out);
 
 /* ---- one sample: start, n operations, end_op; start, n floors, end_floor; next ------------------*/
 /** bench_open - a counter of instructions if there is one; the thread that calls it is measured */

@@ -13,6 +13,8 @@
  * pthread rwlock's lock and unlock included):
  *   map:  lock, FROZEN, leaf, two counters
  *   zap:  lock, roots lock twice (two each), references of the root, entry and counters
+ *   split: lock twice (for the pages it is dropped), two pages, entry and counters; the new table
+ *   merge: lock, entry and counters, the old table's entries, its page handed to RCU
  *   walk: four loads, two stores of an RCU section
  */
 #define MAP_ATOMICS 5
@@ -21,6 +23,12 @@
 #define ZAP_STORES 2
 #define WALK_LOADS 4
 
+#define SPLIT_ATOMICS 11
+#define SPLIT_STORES 518
+#define MERGE_ATOMICS 7
+#define MERGE_STORES 518
+
+#define NR_BLOCKS 64 /* 2M leaves that are split or merged a sample */
 #define NR_PAGES 448 /* operations a sample, inside one 2M block or one gigabyte */
 
 struct rig {
@@ -197,7 +205,60 @@ static void sample_walk(struct rig *rig, struct bench_samples *out)
 	rig->missed += sum != NR_PAGES; /* the chain ends at 0 */
 }
 
-static int run(struct bench_samples *out, bool mapped,
+static void split_all(struct rig *rig)
+{
+	for (u32 i = 0; i < NR_BLOCKS; i++) {
+		gfn_t gfn = i * pages_per_level(PG_LEVEL_2M);
+
+		sync_write_lock(mmu_lock(rig->mmu));
+		rig->missed += mmu_split_to_level(rig->mmu, gfn, gfn + 1, PG_LEVEL_4K, true) != 0;
+		sync_write_unlock(mmu_lock(rig->mmu));
+	}
+}
+
+static void merge_all(struct rig *rig)
+{
+	for (u32 i = 0; i < NR_BLOCKS; i++) {
+		sync_write_lock(mmu_lock(rig->mmu));
+		rig->missed +=
+			mmu_promote(rig->mmu, i * pages_per_level(PG_LEVEL_2M), PG_LEVEL_2M) != 0;
+		sync_write_unlock(mmu_lock(rig->mmu));
+	}
+}
+
+static void split_floor_sample(struct rig *rig, struct bench_samples *out, u32 atomics, u32 stores)
+{
+	bench_start(out);
+	for (u32 i = 0; i < NR_BLOCKS; i++) {
+		bench_floor_once(&rig->floor, atomics, 0);
+		for (u32 j = 0; j < stores; j++)
+			sync_store(&rig->chain[j / PTRS_PER_TABLE][j % PTRS_PER_TABLE], j);
+	}
+	bench_end_floor(out, NR_BLOCKS);
+}
+
+static void sample_split(struct rig *rig, struct bench_samples *out)
+{
+	bench_start(out);
+	split_all(rig);
+	bench_end_op(out, NR_BLOCKS);
+	rig->missed += mmu_stats(rig->mmu)->pages[PG_LEVEL_2M] != NR_PAGES - NR_BLOCKS;
+	split_floor_sample(rig, out, SPLIT_ATOMICS, SPLIT_STORES);
+	merge_all(rig);
+}
+
+static void sample_merge(struct rig *rig, struct bench_samples *out)
+{
+	split_all(rig);
+	bench_start(out);
+	merge_all(rig);
+	bench_end_op(out, NR_BLOCKS);
+	rig->missed += mmu_stats(rig->mmu)->pages[PG_LEVEL_2M] != NR_PAGES;
+	split_floor_sample(rig, out, MERGE_ATOMICS, MERGE_STORES);
+}
+
+/* @mapped: level of the NR_PAGES leaves that are there before the first sample, or NONE */
+static int run(struct bench_samples *out, enum pg_level mapped,
 	       void (*sample)(struct rig *rig, struct bench_samples *out))
 {
 	struct rig rig = {0};
@@ -206,7 +267,7 @@ static int run(struct bench_samples *out, bool mapped,
 	if (err)
 		return err;
 	if (mapped)
-		map_all(&rig, PG_LEVEL_4K);
+		map_all(&rig, mapped);
 	sample(&rig, out); /* to warm up: the first one is taken again */
 	do {
 		sample(&rig, out);
@@ -218,17 +279,27 @@ static int run(struct bench_samples *out, bool mapped,
 
 static int run_map(struct bench_samples *out)
 {
-	return run(out, false, sample_map);
+	return run(out, PG_LEVEL_NONE, sample_map);
 }
 
 static int run_zap(struct bench_samples *out)
 {
-	return run(out, false, sample_zap);
+	return run(out, PG_LEVEL_NONE, sample_zap);
 }
 
 static int run_walk(struct bench_samples *out)
 {
-	return run(out, true, sample_walk);
+	return run(out, PG_LEVEL_4K, sample_walk);
+}
+
+static int run_split(struct bench_samples *out)
+{
+	return run(out, PG_LEVEL_2M, sample_split);
+}
+
+static int run_merge(struct bench_samples *out)
+{
+	return run(out, PG_LEVEL_2M, sample_merge);
 }
 
 const struct benchmark bench_mmu_map_4k = {
@@ -253,4 +324,20 @@ const struct benchmark bench_mmu_walk = {
 	.what = "mmu_lookup of a private 4K leaf",
 	.floor = "four loads, each from where the last one led, and two stores",
 	.run = run_walk,
+};
+
+const struct benchmark bench_mmu_split_2m = {
+	.name = "mmu-split-2m",
+	.unit = "ns",
+	.what = "write lock, mmu_split_to_level of one private 2M leaf, unlock; no external side",
+	.floor = "11 compare-exchanges and 518 stores",
+	.run = run_split,
+};
+
+const struct benchmark bench_mmu_merge_2m = {
+	.name = "mmu-merge-2m",
+	.unit = "ns",
+	.what = "write lock, mmu_promote of 512 private 4K leaves, unlock; no external side",
+	.floor = "7 compare-exchanges and 518 stores",
+	.run = run_merge,
 };

@@ -20,6 +20,13 @@ static const struct benchmark *const benchmarks[] = {
 	&bench_mmu_map_4k,
 	&bench_mmu_zap_2m,
 	&bench_mmu_walk,
+	&bench_mmu_split_2m,
+	&bench_mmu_merge_2m,
+	&bench_split_2m,
+	&bench_split_2m_host,
+	&bench_promote_2m,
+	&bench_convert_4k,
+	&bench_punch_split_12t,
 	&bench_host_start_1g,
 	&bench_host_start_16t,
 };
@@ -91,11 +98,13 @@ static void list(void)
 
 static void help(void)
 {
-	puts("usage: septum bench [NAME...] [options]\n\n"
+	puts("usage: septum bench [NAME...] [options]\n"
+	     "       septum bench debates\n\n"
 	     "Measures, with the floor beside each figure: the same stores and atomic operations "
 	     "with\n"
 	     "no logic around them, sampled in the same run. Compare by ratio: machines are "
-	     "noisy.\n\n"
+	     "noisy.\n"
+	     "'debates' writes docs/debates.md to standard output.\n\n"
 	     "  --list       name every benchmark\n"
 	     "  --json FILE  write one JSON object (- for standard output)\n"
 	     "  --help       this text");
@@ -185,6 +194,19 @@ static int unknown(const char *name)
 			 near ? near : "");
 }
 
+static int write_debates(int argc)
+{
+	int err;
+
+	if (argc > 2)
+		return cli_error(EXIT_BAD_USE, "bench: debates takes nothing else");
+	err = bench_debates(stdout);
+	if (!err)
+		return EXIT_GOOD;
+	return cli_error(err == -ENOMEM ? EXIT_CANT_RUN : EXIT_WRONG, "bench: debates: %s",
+			 strerror(-err));
+}
+
 int cmd_bench(int argc, char **argv)
 {
 	const struct benchmark *chosen[ARRAY_SIZE(benchmarks)];
@@ -193,6 +215,8 @@ int cmd_bench(int argc, char **argv)
 	json_t *rows;
 	FILE *text;
 
+	if (argc > 1 && !strcmp(argv[1], "debates"))
+		return write_debates(argc);
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help")) {
 			help();

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: MIT
 """`septum bench`: names, JSON and refusals. No test asserts a time."""
 import json
+import re
 import tempfile
 import unittest
 from pathlib import Path
 
-from septum import call
+from septum import ROOT, call
 
 # What checks rely on, by unit.
 NAMES = {
     "ns": ("fault-4k", "fault-2m", "walk", "seamcall-aug-4k", "seamcall-demote-2m",
-           "seamcall-sept-rd", "mmu-map-4k", "mmu-zap-2m", "mmu-walk"),
+           "seamcall-sept-rd", "mmu-map-4k", "mmu-zap-2m", "mmu-walk", "mmu-split-2m",
+           "mmu-merge-2m"),
     "lines/s": ("seamcall-script-lines",),
-    "us": ("host-start-1g", "host-start-16t"),
+    "us": ("host-start-1g", "host-start-16t", "split-2m", "split-2m-host", "promote-2m",
+           "convert-4k", "punch-split-12t"),
 }
 
 
@@ -79,6 +82,30 @@ class Bench(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(list(self.rows(path.read_text())), ["walk"])
 
+    def test_debates_document(self):
+        """docs/debates.md is what `septum bench debates` writes, but for the times."""
+        def timeless(text):
+            return re.sub(r"[\d.]+ us \|", "us |", text)
+
+        done = call("bench", "debates")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(timeless((ROOT / "docs/debates.md").read_text()), timeless(done.stdout))
+
+    def test_debates_name_every_policy(self):
+        """Each range of docs/debates.md has a row for each policy that `septum run` offers."""
+        usage = call("run", "--help").stdout
+        rows = re.findall(r"^\| (.*?) \| `(.*?)` \|", (ROOT / "docs/debates.md").read_text(), re.M)
+        offered = []
+        for option in ("--split-range", "--split-metadata"):
+            words = re.search(option + r"[ =](\S+)", usage).group(1).split("|")
+            self.assertGreater(len(words), 1)
+            offered.append(words)
+        by_range = [[word for what, word in rows if what == name and word in words]
+                    for name in dict(rows) for words in offered]
+        self.assertEqual({word for _, word in rows}, {word for words in offered for word in words})
+        for found in by_range:
+            self.assertIn(found, offered + [[]])
+
     def refused(self, *args, words):
         done = call("bench", *args)
         self.assertEqual(done.returncode, 2, done.stderr)
@@ -96,6 +123,7 @@ class Bench(unittest.TestCase):
     def test_unknown_option(self):
         """An unknown option is refused."""
         self.refused("--jsn", words=("--jsn", "expected"))
+        self.refused("debates", "walk", words=("debates",))
 
     def test_json_that_cant_be_written(self):
         """A report that can't be written is refused with its path."""
