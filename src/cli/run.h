@@ -56,7 +56,12 @@ struct run_result {
 	u64 wall_ns, zeroing_ns, first_touch_ns, mmu_and_module_ns;
 	/* what teardown left behind: all 0 */
 	u64 frames_leaked, pamt_leaked;
-	char dead[160];	  /* why the VM died; empty if it lived */
+	char dead[160]; /* why the VM died; empty if it lived */
+	/* What of check/invariants.h was broken at the guest's end; or empty. */
+	char invariant[160];
+	/* Of what shouldn't have happened, and was refused or made good; atomic. */
+	u64 warnings;
+	char first_warning[160];
 	int events_error; /* -errno: the event stream isn't whole */
 };
 
@@ -78,7 +83,7 @@ const char *run_split_metadata_word(enum mmu_split_metadata metadata);
  * Return: 0 (look into @result for what went wrong in it), or an exit status after its complaint.
  */
 int run_execute(const struct run_config *cfg, const struct trace *trace, struct run_result *result);
-/** run_is_good - nothing wrong: no integrity error, VM alive to the end, nothing left behind */
+/** run_is_good - nothing wrong: no integrity error, VM alive and sound to the end, nothing left behind */
 bool run_is_good(const struct run_result *result);
 
 json_t *run_json(const struct run_config *cfg, const struct trace *trace,

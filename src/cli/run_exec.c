@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check/invariants.h"
 #include "cli/cli.h"
 #include "cli/run.h"
 #include "observe/events.h"
@@ -127,6 +128,15 @@ static void look_at_guest(const struct machine *m, struct vm *vm, const struct r
 		snprintf(res->dead, sizeof(res->dead), "%s", vm_why_dead(vm));
 }
 
+/* Any thread, any lock held. The text is read when all have ended. */
+static void on_warn(void *ctx, const char *what)
+{
+	struct run_result *res = ctx;
+
+	if (!sync_fetch_add(&res->warnings, 1))
+		snprintf(res->first_warning, sizeof(res->first_warning), "%s", what);
+}
+
 static int replay_on(const struct run_config *cfg, const struct trace *trace, struct machine *m,
 		     struct vm *vm, struct run_result *res)
 {
@@ -153,8 +163,12 @@ static int replay_on(const struct run_config *cfg, const struct trace *trace, st
 	start = host_now_ns();
 	err = run_vcpus(m, vm, replay, cfg->nr_vcpus, trace->nr_events);
 	res->wall_ns = host_now_ns() - start;
-	if (!err)
+	if (!err) {
 		look_at_guest(m, vm, replay, res);
+		/* What is broken is in the result; only if it can't be looked for the run can't go on. */
+		err = check_vm(m, vm, res->invariant, sizeof(res->invariant));
+		err = err < 0 ? err : 0;
+	}
 	replay_destroy(replay);
 	return err;
 }
@@ -240,6 +254,8 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 		.planted_bugs = cfg->planted_bugs,
 		.watch = cfg->events ? start_recording : NULL,
 		.watcher = &recording,
+		.warn = on_warn,
+		.warn_ctx = res,
 	};
 	bool is_up = false;
 	struct machine m;
@@ -274,6 +290,6 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 bool run_is_good(const struct run_result *res)
 {
 	return !res->replay.errors && !res->replay.discards_refused &&
-	       !res->replay.conversions_refused && !res->dead[0] && !res->frames_leaked &&
-	       !res->pamt_leaked;
+	       !res->replay.conversions_refused && !res->dead[0] && !res->invariant[0] &&
+	       !res->frames_leaked && !res->pamt_leaked;
 }

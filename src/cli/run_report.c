@@ -147,6 +147,12 @@ static json_t *json_outcome(const struct run_result *res)
 
 	if (res->dead[0])
 		json_object_set_new(outcome, "vm_dead", json_string(res->dead));
+	if (res->invariant[0])
+		json_object_set_new(outcome, "invariant", json_string(res->invariant));
+	if (res->warnings) {
+		json_object_set_new(outcome, "warnings", number(res->warnings));
+		json_object_set_new(outcome, "first_warning", json_string(res->first_warning));
+	}
 	return outcome;
 }
 
@@ -387,6 +393,8 @@ static void what_went_wrong(FILE *out, const struct run_result *res)
 
 	if (res->dead[0])
 		fprintf(out, "WRONG: the VM died: %s\n", res->dead);
+	if (res->invariant[0])
+		fprintf(out, "WRONG: when all was quiet, %s\n", res->invariant);
 	if (res->replay.errors)
 		fprintf(out, "WRONG: %s reads found something else than what was written\n",
 			grouped(res->replay.errors, buf, sizeof(buf)));
@@ -396,6 +404,9 @@ static void what_went_wrong(FILE *out, const struct run_result *res)
 	if (res->replay.conversions_refused)
 		fprintf(out, "WRONG: %s conversions were refused by the host\n",
 			grouped(res->replay.conversions_refused, buf, sizeof(buf)));
+	if (res->warnings)
+		fprintf(out, "warning: %s (%s in all)\n", res->first_warning,
+			grouped(res->warnings, buf, sizeof(buf)));
 	if (res->frames_leaked)
 		fprintf(out, "WRONG: %s host frames are still in use after teardown\n",
 			grouped(res->frames_leaked, buf, sizeof(buf)));

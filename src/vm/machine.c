@@ -46,6 +46,8 @@ static int load_module(struct machine *m, const struct machine_config *cfg)
 		.dynamic_pamt = cfg->dynamic_pamt,
 		.seamcall = cfg->seamcall ? cfg->seamcall : seamcall,
 		.tdmr_init_all = init_all_tdmrs,
+		.warn = cfg->warn,
+		.warn_ctx = cfg->warn_ctx,
 	};
 	int err = seam_create(m->host, cfg->profile, &m->seam);
 
@@ -68,6 +70,8 @@ int machine_create(const struct machine_config *cfg, struct machine *m)
 	int err;
 
 	memset(m, 0, sizeof(*m));
+	m->warn = cfg->warn;
+	m->warn_ctx = cfg->warn_ctx;
 	if (!cfg->memory_bytes)
 		return -EINVAL;
 	sync_thread_enter();

@@ -44,6 +44,14 @@ static void on_bugged(void *vm, const char *why)
 	vm_bugged(vm, why);
 }
 
+static void on_warn(void *ctx, const char *what)
+{
+	const struct machine *m = ((struct vm *)ctx)->machine;
+
+	if (m->warn)
+		m->warn(m->warn_ctx, what);
+}
+
 static void on_kick_and_wait(void *vm)
 {
 	vm_kick_and_wait(vm);
@@ -77,6 +85,7 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 		.external = &td_external_ops,
 		.external_ctx = vm->td,
 		.vm_bugged = on_bugged,
+		.warn = on_warn,
 		.vm_ctx = vm,
 	};
 	int err = mmu_create(&mc, &vm->mmu);

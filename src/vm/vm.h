@@ -25,6 +25,8 @@ struct machine {
 	u32 nr_lps;
 	struct seam *seam;
 	struct tdx_module *tdx;
+	void (*warn)(void *ctx, const char *what); /* as configured */
+	void *warn_ctx;
 };
 
 struct machine_config {
@@ -38,6 +40,12 @@ struct machine_config {
 	/* Called before the module is loaded, to listen from its first call on; 0 or -errno. May be NULL */
 	int (*watch)(void *watcher, struct host *host);
 	void *watcher;
+	/*
+	 * Something that shouldn't happen did, and was refused or made good: what mmu and tdx warn of,
+	 * of any VM. Any lock held; must not block. NULL: nobody hears.
+	 */
+	void (*warn)(void *ctx, const char *what);
+	void *warn_ctx;
 };
 
 /**

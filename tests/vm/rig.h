@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "check/invariants.h"
 #include "vm/program.h"
 
 struct rig {
@@ -45,11 +46,16 @@ static inline void rig_up(struct rig *r, const struct machine_config *mc,
 	assert_int_equal(vm_create(&r->m, vc, &r->vm), 0);
 }
 
-/* Every test ends here: nothing of the VM is left in the module or the host. */
+/* Every test ends here: all is sound, and then nothing of the VM is left in the module or the host. */
 static inline void rig_down(struct rig *r)
 {
-	if (r->vm)
+	char why[200] = "";
+
+	if (r->vm) {
+		check_vm(&r->m, r->vm, why, sizeof(why));
 		vm_destroy(r->vm);
+	}
+	assert_string_equal(why, "");
 	assert_int_equal(seam_pamt_in_use(r->m.seam), 0);
 	assert_int_equal(host_frames_used(r->m.host), r->frames_before);
 	assert_int_equal(tdx_dpamt_pages(r->m.tdx), 0);
