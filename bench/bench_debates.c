@@ -347,9 +347,9 @@ int bench_debates(FILE *out)
 	for (u32 i = 0; i < ARRAY_SIZE(ranges) - 1 && !err; i++)
 		err = print_metadata(out, &ranges[i]);
 	fprintf(out,
-		"\nA vCPU's cache, which faults use, holds up to %u table pages and as many "
+		"\nA vCPU's cache, which faults use, holds up to %d table pages and as many "
 		"external "
-		"ones: %u KiB\nthat may lie idle, and with Dynamic PAMT up to %u pairs if each "
+		"ones: %d KiB\nthat may lie idle, and with Dynamic PAMT up to %d pairs if each "
 		"external page came with its own.\n",
 		MMU_CACHE_CAPACITY, MMU_CACHE_CAPACITY * 2 * 4, MMU_CACHE_CAPACITY);
 	fputs(hook_text, out);
