@@ -6,37 +6,34 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
-static const char *const class_names[] = {
-#define LOCK_CLASS(sym, name) [sym] = name,
-#include "base/lock_order.def"
-#undef LOCK_CLASS
-};
+#include "base/sched.h"
 
-_Static_assert(ARRAY_SIZE(class_names) == LOCK_CLASS_COUNT, "every lock class has a name");
-
-/* Prints what the thread did and what it holds, in one piece, and ends the program. */
+/* Says what the thread did and what it holds, in one piece, and ends the program, or the run. */
 static _Noreturn __printf(2, 3) void report(const struct lock_stack *s, const char *fmt, ...)
 {
+	char what[200], held[LOCK_STACK_DEPTH * 40] = "";
+	size_t n = 0;
 	va_list args;
 
-	flockfile(stderr);
-	fputs("lock order: ", stderr);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	vsnprintf(what, sizeof(what), fmt, args);
 	va_end(args);
-	fputs("; held, oldest first:", stderr);
 	for (u32 i = 0; i < s->count; i++)
-		fprintf(stderr, " %s%s", class_names[s->held[i].class],
-			s->held[i].mode == LOCK_READ ? " (read)" : "");
-	if (!s->count)
-		fputs(" nothing", stderr);
+		n += (size_t)snprintf(held + n, sizeof(held) - n, " %s%s",
+				      lock_class_name(s->held[i].class),
+				      s->held[i].mode == LOCK_READ ? " (read)" : "");
 	if (s->rcu_nesting)
-		fprintf(stderr, ", and %u RCU read sections", s->rcu_nesting);
-	fputs(" (the order stands in docs/locking.md)\n", stderr);
-	funlockfile(stderr);
-	abort();
+		snprintf(held + n, sizeof(held) - n, "%s, and %u RCU read sections",
+			 s->count ? "" : " nothing", s->rcu_nesting);
+	sched_fail("lock order: %s; held, oldest first:%s (the order stands in docs/locking.md)",
+		   what, held[0] ? held : " nothing");
+}
+
+void lockdep_copy(struct lock_stack *to, const struct lock_stack *from)
+{
+	memcpy(to, from, offsetof(struct lock_stack, held) + from->count * sizeof(from->held[0]));
 }
 
 static int find(const struct lock_stack *s, const void *lock)
@@ -52,11 +49,11 @@ void lockdep_may_wait(const struct lock_stack *s, enum lock_class class)
 {
 	if ((s->rcu_nesting || s->in_callback) && class < LOCK_FIRST_INSIDE_RCU)
 		report(s, "waiting for %s inside an RCU read section or callback",
-		       class_names[class]);
+		       lock_class_name(class));
 	for (u32 i = 0; i < s->count; i++) {
 		if (s->held[i].class >= class)
-			report(s, "waiting for %s while holding %s", class_names[class],
-			       class_names[s->held[i].class]);
+			report(s, "waiting for %s while holding %s", lock_class_name(class),
+			       lock_class_name(s->held[i].class));
 	}
 }
 
@@ -64,7 +61,7 @@ void lockdep_acquired(struct lock_stack *s, const void *lock, enum lock_class cl
 		      enum lock_mode mode)
 {
 	if (s->count == LOCK_STACK_DEPTH)
-		report(s, "taking %s as lock number %u of one thread", class_names[class],
+		report(s, "taking %s as lock number %u of one thread", lock_class_name(class),
 		       s->count + 1);
 	s->held[s->count++] = (struct lock_held){lock, class, mode};
 }
@@ -75,7 +72,7 @@ void lockdep_released(struct lock_stack *s, const void *lock, enum lock_class cl
 	int i = find(s, lock);
 
 	if (i < 0 || s->held[i].mode != mode)
-		report(s, "releasing %s, which isn't held that way", class_names[class]);
+		report(s, "releasing %s, which isn't held that way", lock_class_name(class));
 	s->count--;
 	for (u32 j = (u32)i; j < s->count; j++)
 		s->held[j] = s->held[j + 1];
@@ -87,7 +84,7 @@ void lockdep_assert_held(const struct lock_stack *s, const void *lock, enum lock
 	int i = find(s, lock);
 
 	if (i < 0 || !(s->held[i].mode & modes))
-		report(s, "%s must be held%s here", class_names[class],
+		report(s, "%s must be held%s here", lock_class_name(class),
 		       modes == LOCK_WRITE ? " for writing" : "");
 }
 

@@ -41,6 +41,8 @@ struct lock_stack {
 	struct lock_held held[LOCK_STACK_DEPTH];
 };
 
+/* What is held moves with a coroutine. */
+void lockdep_copy(struct lock_stack *to, const struct lock_stack *from);
 /* The thread is about to block on a lock of @class: aborts if the order forbids it. */
 void lockdep_may_wait(const struct lock_stack *s, enum lock_class class);
 void lockdep_acquired(struct lock_stack *s, const void *lock, enum lock_class class,
@@ -65,6 +67,7 @@ struct lock_stack {
 	char unused;
 };
 
+#define lockdep_copy(to, from) ((void)(to), (void)(from))
 #define lockdep_may_wait(s, class) ((void)(s), (void)(class))
 #define lockdep_acquired(s, lock, class, mode) ((void)(s), (void)(lock), (void)(class))
 #define lockdep_released(s, lock, class, mode) ((void)(s), (void)(lock), (void)(class))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * base/sync over POSIX threads and liburcu. Owns the only variables of the program that aren't
- * reached from a struct host: what each thread is, and the queue of RCU callbacks.
+ * base/sync over POSIX threads and liburcu, or over a scheduler (sched_sync.c). Owns, with sched.c,
+ * the only variables of the program that aren't reached from a struct host: what each thread is, and
+ * the queue of RCU callbacks.
  */
 #include "base/sync.h"
 
@@ -9,21 +10,14 @@
 #include <sched.h>
 
 #include "base/lockdep.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define SYNC_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SYNC_TSAN 1
-#endif
-#endif
+#include "base/sched_impl.h"
 
 /*
  * liburcu's read_lock and read_unlock are inlined (each has less than ten lines, so that its licence
  * lets anybody do that): called, they are what costs most of a short section. ThreadSanitizer would
  * look into them without understanding them, so its builds call.
  */
-#ifndef SYNC_TSAN
+#ifndef SCHED_TSAN
 #define _LGPL_SOURCE
 #endif
 #include <urcu/urcu-memb.h>
@@ -33,7 +27,7 @@
  * orders a reader's accesses before the callback's: it is told here. One address stands for all
  * readers.
  */
-#ifdef SYNC_TSAN
+#ifdef SCHED_TSAN
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 
@@ -45,33 +39,37 @@ static char readers;
 #define READERS_ACQUIRE() ((void)0)
 #endif
 
-/* What sync knows of the calling thread. */
-struct thread_state {
-	bool registered; /* with liburcu, which waits for its read sections */
-	void *local;
-	struct lock_stack locks;
-};
+/* What sync knows of the calling thread; under a scheduler, of the coroutine that runs. */
+static _Thread_local struct sync_self self;
+/* The thread of the system is known to liburcu, which waits for its read sections. */
+static _Thread_local bool registered;
 
-static _Thread_local struct thread_state self;
+void sync_self_swap(struct sync_self *from, const struct sync_self *to)
+{
+	from->local = self.local;
+	lockdep_copy(&from->locks, &self.locks);
+	self.local = to->local;
+	lockdep_copy(&self.locks, &to->locks);
+}
 
 /* ---- threads ---------------------------------------------------------------------------------*/
 
 void sync_thread_enter(void)
 {
-	if (self.registered)
+	if (sync_sched || registered)
 		return;
 	urcu_memb_register_thread();
-	self.registered = true;
+	registered = true;
 }
 
 void sync_thread_leave(void)
 {
-	if (!self.registered)
-		return;
 	lockdep_assert_none(&self.locks, "ending a thread");
-	urcu_memb_unregister_thread();
-	self.registered = false;
 	self.local = NULL;
+	if (sync_sched || !registered)
+		return;
+	urcu_memb_unregister_thread();
+	registered = false;
 }
 
 static void *thread_main(void *arg)
@@ -86,6 +84,8 @@ static void *thread_main(void *arg)
 
 int sync_thread_create(struct sync_thread *t, void (*fn)(void *arg), void *arg)
 {
+	if (unlikely(sync_sched))
+		return sched_thread_create(t, fn, arg);
 	t->fn = fn;
 	t->arg = arg;
 	return -pthread_create(&t->handle, NULL, thread_main, t);
@@ -94,7 +94,10 @@ int sync_thread_create(struct sync_thread *t, void (*fn)(void *arg), void *arg)
 void sync_thread_join(struct sync_thread *t)
 {
 	lockdep_assert_outside_rcu(&self.locks, "joining a thread");
-	pthread_join(t->handle, NULL);
+	if (unlikely(sync_sched))
+		sched_thread_join(t);
+	else
+		pthread_join(t->handle, NULL);
 }
 
 void sync_set_local(void *word)
@@ -107,29 +110,48 @@ void *sync_local(void)
 	return self.local;
 }
 
+/* ---- locks -----------------------------------------------------------------------------------*/
+const char *lock_class_name(enum lock_class class)
+{
+	static const char *const names[] = {
+#define LOCK_CLASS(sym, name) [sym] = name,
+#include "base/lock_order.def"
+#undef LOCK_CLASS
+	};
+
+	_Static_assert(ARRAY_SIZE(names) == LOCK_CLASS_COUNT, "every lock class has a name");
+	return names[class];
+}
+
 /* ---- mutex -----------------------------------------------------------------------------------*/
 
 void sync_mutex_init(struct sync_mutex *m, enum lock_class class)
 {
 	pthread_mutex_init(&m->m, NULL);
 	m->class = class;
+	m->owner = 0;
+	sync_forget(m, sizeof(*m));
 }
 
 void sync_mutex_destroy(struct sync_mutex *m)
 {
+	sync_forget(m, sizeof(*m));
 	pthread_mutex_destroy(&m->m);
 }
 
 void sync_mutex_lock(struct sync_mutex *m)
 {
 	lockdep_may_wait(&self.locks, m->class);
-	pthread_mutex_lock(&m->m);
+	if (unlikely(sync_sched))
+		sched_mutex_lock(m);
+	else
+		pthread_mutex_lock(&m->m);
 	lockdep_acquired(&self.locks, m, m->class, LOCK_WRITE);
 }
 
 bool sync_mutex_trylock(struct sync_mutex *m)
 {
-	if (pthread_mutex_trylock(&m->m))
+	if (unlikely(sync_sched) ? !sched_mutex_trylock(m) : pthread_mutex_trylock(&m->m))
 		return false;
 	lockdep_acquired(&self.locks, m, m->class, LOCK_WRITE);
 	return true;
@@ -138,7 +160,10 @@ bool sync_mutex_trylock(struct sync_mutex *m)
 void sync_mutex_unlock(struct sync_mutex *m)
 {
 	lockdep_released(&self.locks, m, m->class, LOCK_WRITE);
-	pthread_mutex_unlock(&m->m);
+	if (unlikely(sync_sched))
+		sched_mutex_unlock(m);
+	else
+		pthread_mutex_unlock(&m->m);
 }
 
 void sync_mutex_assert_held(const struct sync_mutex *m)
@@ -162,10 +187,13 @@ void sync_rwlock_init(struct sync_rwlock *rw, enum lock_class class)
 	pthread_rwlockattr_destroy(&attr);
 	rw->class = class;
 	rw->waiters = 0;
+	rw->writer = rw->readers = rw->writers_queued = 0;
+	sync_forget(rw, sizeof(*rw));
 }
 
 void sync_rwlock_destroy(struct sync_rwlock *rw)
 {
+	sync_forget(rw, sizeof(*rw));
 	pthread_rwlock_destroy(&rw->rw);
 }
 
@@ -176,7 +204,9 @@ void sync_rwlock_destroy(struct sync_rwlock *rw)
 void sync_read_lock(struct sync_rwlock *rw)
 {
 	lockdep_may_wait(&self.locks, rw->class);
-	if (pthread_rwlock_tryrdlock(&rw->rw)) {
+	if (unlikely(sync_sched)) {
+		sched_read_lock(rw);
+	} else if (pthread_rwlock_tryrdlock(&rw->rw)) {
 		sync_fetch_add(&rw->waiters, 1);
 		/* EAGAIN: more readers than the lock can count; some will leave. */
 		while (pthread_rwlock_rdlock(&rw->rw) == EAGAIN)
@@ -189,13 +219,18 @@ void sync_read_lock(struct sync_rwlock *rw)
 void sync_read_unlock(struct sync_rwlock *rw)
 {
 	lockdep_released(&self.locks, rw, rw->class, LOCK_READ);
-	pthread_rwlock_unlock(&rw->rw);
+	if (unlikely(sync_sched))
+		sched_read_unlock(rw);
+	else
+		pthread_rwlock_unlock(&rw->rw);
 }
 
 void sync_write_lock(struct sync_rwlock *rw)
 {
 	lockdep_may_wait(&self.locks, rw->class);
-	if (pthread_rwlock_trywrlock(&rw->rw)) {
+	if (unlikely(sync_sched)) {
+		sched_write_lock(rw);
+	} else if (pthread_rwlock_trywrlock(&rw->rw)) {
 		sync_fetch_add(&rw->waiters, 1);
 		pthread_rwlock_wrlock(&rw->rw);
 		sync_fetch_sub(&rw->waiters, 1);
@@ -206,11 +241,16 @@ void sync_write_lock(struct sync_rwlock *rw)
 void sync_write_unlock(struct sync_rwlock *rw)
 {
 	lockdep_released(&self.locks, rw, rw->class, LOCK_WRITE);
-	pthread_rwlock_unlock(&rw->rw);
+	if (unlikely(sync_sched))
+		sched_write_unlock(rw);
+	else
+		pthread_rwlock_unlock(&rw->rw);
 }
 
 bool sync_rwlock_contended(struct sync_rwlock *rw)
 {
+	if (unlikely(sync_sched))
+		return sched_rwlock_contended(rw);
 	return sync_load(&rw->waiters) != 0;
 }
 
@@ -231,10 +271,12 @@ void sync_waitq_init(struct sync_waitq *q)
 	pthread_mutex_init(&q->m, NULL);
 	pthread_cond_init(&q->c, NULL);
 	q->sleepers = 0;
+	sync_forget(q, sizeof(*q));
 }
 
 void sync_waitq_destroy(struct sync_waitq *q)
 {
+	sync_forget(q, sizeof(*q));
 	pthread_cond_destroy(&q->c);
 	pthread_mutex_destroy(&q->m);
 }
@@ -248,6 +290,10 @@ void sync_waitq_destroy(struct sync_waitq *q)
 void sync_wait(struct sync_waitq *q, bool (*cond)(void *arg), void *arg)
 {
 	lockdep_assert_outside_rcu(&self.locks, "sleeping");
+	if (unlikely(sync_sched)) {
+		sched_wait(q, cond, arg);
+		return;
+	}
 	if (cond(arg))
 		return;
 	pthread_mutex_lock(&q->m);
@@ -267,7 +313,9 @@ static void wake(struct sync_waitq *q)
 
 void sync_wake_all(struct sync_waitq *q)
 {
-	if (sync_fetch_add(&q->sleepers, 0)) /* pairs with the increment in sync_wait() */
+	if (unlikely(sync_sched))
+		sched_wake_all(q);
+	else if (sync_fetch_add(&q->sleepers, 0)) /* pairs with the increment in sync_wait() */
 		wake(q);
 }
 
@@ -277,12 +325,18 @@ void sync_wake_all(struct sync_waitq *q)
  */
 void sync_wake_all_after_rmw(struct sync_waitq *q)
 {
-	if (sync_load(&q->sleepers))
+	if (unlikely(sync_sched))
+		sched_wake_all(q);
+	else if (sync_load(&q->sleepers))
 		wake(q);
 }
 
 void sync_relax(void)
 {
+	if (unlikely(sync_sched)) {
+		sched_relax();
+		return;
+	}
 #ifdef __x86_64__
 	for (int i = 0; i < 8; i++)
 		__builtin_ia32_pause();
@@ -371,8 +425,13 @@ static void start_worker(void)
 
 void sync_rcu_read_lock(void)
 {
+	if (unlikely(sync_sched)) {
+		sched_rcu_read_lock();
+		lockdep_rcu_enter(&self.locks);
+		return;
+	}
 	/* liburcu doesn't wait for the sections of a thread that it doesn't know. */
-	if (unlikely(!self.registered))
+	if (unlikely(!registered))
 		sync_thread_enter();
 	urcu_memb_read_lock();
 	lockdep_rcu_enter(&self.locks);
@@ -381,12 +440,20 @@ void sync_rcu_read_lock(void)
 void sync_rcu_read_unlock(void)
 {
 	lockdep_rcu_exit(&self.locks);
+	if (unlikely(sync_sched)) {
+		sched_rcu_read_unlock();
+		return;
+	}
 	READERS_RELEASE();
 	urcu_memb_read_unlock();
 }
 
 void sync_rcu_call(struct sync_rcu_head *head, void (*fn)(struct sync_rcu_head *head))
 {
+	if (unlikely(sync_sched)) {
+		sched_rcu_call(head, fn);
+		return;
+	}
 	head->next = NULL;
 	head->fn = fn;
 	pthread_mutex_lock(&queue.m);
@@ -404,7 +471,17 @@ void sync_rcu_call(struct sync_rcu_head *head, void (*fn)(struct sync_rcu_head *
 void sync_rcu_barrier(void)
 {
 	lockdep_assert_none(&self.locks, "waiting for RCU callbacks");
-	run_callbacks();
+	if (unlikely(sync_sched))
+		sched_rcu_barrier();
+	else
+		run_callbacks();
+}
+
+void sync_run_callback(struct sync_rcu_head *head)
+{
+	lockdep_callback(&self.locks, true);
+	head->fn(head);
+	lockdep_callback(&self.locks, false);
 }
 
 void sync_rcu_assert_held(void)

@@ -16,6 +16,9 @@
  *     by itself soon; callbacks run one at a time, in the order they were queued.
  *  5. sync_load_acquire/sync_store_release pair; cmpxchg, xchg and fetch_* are full barriers.
  *     An atomic that pairs names its pair where it is used.
+ *  6. Under a scheduler (base/sched.h) every call below but init, destroy and the assertions is a
+ *     place where another thread may run first; so is every racing atomic in checking builds
+ *     (SYNC_ATOMICS_SWITCH). The quiet ones and sync_add_relaxed() never are.
  */
 #ifndef BASE_SYNC_H
 #define BASE_SYNC_H
@@ -25,6 +28,12 @@
 
 #include "base/types.h"
 
+/* ---- the scheduler ---------------------------------------------------------------------------
+ * What the calling thread of the system runs under: NULL without one, which is all that differs.
+ */
+struct sched;
+extern _Thread_local struct sched *sync_sched __attribute__((tls_model("local-exec")));
+
 /* ---- threads ---------------------------------------------------------------------------------
  * Every thread that uses this header is created here, or calls sync_thread_enter() first.
  */
@@ -32,6 +41,7 @@ struct sync_thread {
 	pthread_t handle;
 	void (*fn)(void *arg);
 	void *arg;
+	u32 number; /* under a scheduler */
 };
 
 int sync_thread_create(struct sync_thread *t, void (*fn)(void *arg), void *arg);
@@ -55,9 +65,13 @@ enum lock_class {
 	LOCK_CLASS_COUNT,
 };
 
+/** lock_class_name - as docs/locking.md has it */
+const char *lock_class_name(enum lock_class class);
+
 struct sync_mutex {
 	pthread_mutex_t m;
 	enum lock_class class;
+	u32 owner; /* under a scheduler: its thread + 1; 0: free */
 };
 
 void sync_mutex_init(struct sync_mutex *m, enum lock_class class);
@@ -72,6 +86,7 @@ struct sync_rwlock {
 	pthread_rwlock_t rw;
 	enum lock_class class;
 	u32 waiters; /* threads that wait in lock(); read by sync_rwlock_contended() */
+	u32 writer, readers, writers_queued; /* under a scheduler; writer: its thread + 1 */
 };
 
 void sync_rwlock_init(struct sync_rwlock *rw, enum lock_class class);
@@ -118,24 +133,117 @@ void sync_rcu_call(struct sync_rcu_head *head, void (*fn)(struct sync_rcu_head *
 void sync_rcu_barrier(void);
 void sync_rcu_assert_held(void);
 
-/* ---- racing atomics --------------------------------------------------------------------------
- * @p points to an integer of 1, 2, 4 or 8 bytes, or to a pointer.
+/* ---- for schedulers --------------------------------------------------------------------------
+ * Do nothing without one.
  */
-#define sync_load(p) __atomic_load_n(p, __ATOMIC_RELAXED)
-#define sync_store(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
-#define sync_load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
-#define sync_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
-#define sync_xchg(p, v) __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
-#define sync_fetch_add(p, v) __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
-#define sync_fetch_sub(p, v) __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST)
-#define sync_fetch_or(p, v) __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST)
-#define sync_fetch_and(p, v) __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST)
-/* Statistics only: no ordering. */
-#define sync_add_relaxed(p, v) ((void)__atomic_fetch_add(p, v, __ATOMIC_RELAXED))
+void sched_mark(const char *name, u64 arg);
+void sched_charge(u64 ns);
+void sched_forget(const void *p, size_t size);
+
+/** sync_mark - the calling thread begins what @name (a constant) says; for pictures of schedules */
+static inline void sync_mark(const char *name, u64 arg)
+{
+	if (unlikely(sync_sched))
+		sched_mark(name, arg);
+}
+
+/** sync_charge - what the calling thread does takes @ns of virtual time */
+static inline void sync_charge(u64 ns)
+{
+	if (unlikely(sync_sched))
+		sched_charge(ns);
+}
+
+/**
+ * sync_forget - what lies in these bytes ends: what comes there next is something else
+ *
+ * free() and realloc() say so by themselves, locks and waitqs by init and destroy.
+ */
+static inline void sync_forget(const void *p, size_t size)
+{
+	if (unlikely(sync_sched))
+		sched_forget(p, size);
+}
+
+/* ---- racing atomics --------------------------------------------------------------------------
+ * @p points to an integer of 1, 2, 4 or 8 bytes, or to a pointer. Arguments are evaluated once.
+ */
+/*
+ * Asking at every atomic whether there is a scheduler makes a warm 4K fault 13 % longer, so other
+ * builds don't: a scheduler switches at locks, waits, RCU and sync_relax() there.
+ */
+#ifndef SYNC_ATOMICS_SWITCH
+#ifdef SEPTUM_CHECK
+#define SYNC_ATOMICS_SWITCH 1
+#else
+#define SYNC_ATOMICS_SWITCH 0
+#endif
+#endif
+
+void sched_at_load(const volatile void *p);
+void sched_at_store(const volatile void *p);
+void sched_at_rmw(const volatile void *p);
+void sched_rmw_failed(void);
+
+#if SYNC_ATOMICS_SWITCH
+/* The address @p, after whoever the scheduler lets run before this atomic. */
+#define SYNC_AT(what, p) ((__typeof__(&*(p)))sync_at_##what(p))
+
+static inline void *sync_at_load(const volatile void *p)
+{
+	if (unlikely(sync_sched))
+		sched_at_load(p);
+	return (void *)(uintptr_t)p;
+}
+
+static inline void *sync_at_store(const volatile void *p)
+{
+	if (unlikely(sync_sched))
+		sched_at_store(p);
+	return (void *)(uintptr_t)p;
+}
+
+static inline void *sync_at_rmw(const volatile void *p)
+{
+	if (unlikely(sync_sched))
+		sched_at_rmw(p);
+	return (void *)(uintptr_t)p;
+}
+
+/* A read-modify-write that left everything as it was is news to nobody (sched.h, guarantee 3). */
+static inline bool sync_changed(bool changed)
+{
+	if (unlikely(sync_sched && !changed))
+		sched_rmw_failed();
+	return changed;
+}
+#else
+#define SYNC_AT(what, p) (p)
+#define sync_changed(changed) (changed)
+#endif
+
+#define sync_load(p) __atomic_load_n(SYNC_AT(load, p), __ATOMIC_RELAXED)
+#define sync_store(p, v) __atomic_store_n(SYNC_AT(store, p), v, __ATOMIC_RELAXED)
+#define sync_load_acquire(p) __atomic_load_n(SYNC_AT(load, p), __ATOMIC_ACQUIRE)
+#define sync_store_release(p, v) __atomic_store_n(SYNC_AT(store, p), v, __ATOMIC_RELEASE)
+#define sync_xchg(p, v) __atomic_exchange_n(SYNC_AT(rmw, p), v, __ATOMIC_SEQ_CST)
+#define sync_fetch_add(p, v) __atomic_fetch_add(SYNC_AT(rmw, p), v, __ATOMIC_SEQ_CST)
+#define sync_fetch_sub(p, v) __atomic_fetch_sub(SYNC_AT(rmw, p), v, __ATOMIC_SEQ_CST)
+#define sync_fetch_or(p, v) __atomic_fetch_or(SYNC_AT(rmw, p), v, __ATOMIC_SEQ_CST)
+#define sync_fetch_and(p, v) __atomic_fetch_and(SYNC_AT(rmw, p), v, __ATOMIC_SEQ_CST)
 /* True when *@p was *@expected and now is @v; else *@expected is what was found. */
-#define sync_cmpxchg(p, expected, v) \
-	__atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#define sync_cmpxchg(p, expected, v)                                                  \
+	sync_changed(__atomic_compare_exchange_n(SYNC_AT(rmw, p), expected, v, false, \
+						 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 /* Full barrier. TSan doesn't model fences: a side that needs one uses sync_xchg or sync_fetch_*. */
 #define sync_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+/*
+ * Quiet: atomic and without order, and no place where anybody is let run. For what decides nothing
+ * (statistics), and for what nobody can reach until a later atomic shows it.
+ */
+#define sync_add_relaxed(p, v) ((void)__atomic_fetch_add(p, v, __ATOMIC_RELAXED))
+#define sync_load_quiet(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define sync_store_quiet(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 
 #endif

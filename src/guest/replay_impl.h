@@ -142,7 +142,7 @@ struct replay {
 /* Counters that others may read at any time. */
 static inline void count(u64 *counter)
 {
-	sync_store(counter, sync_load(counter) + 1);
+	sync_store_quiet(counter, sync_load_quiet(counter) + 1);
 }
 
 static inline gfn_t unit_start(const struct replay *r, u64 unit)

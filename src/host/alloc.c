@@ -215,7 +215,7 @@ void host_fail_alloc_at(struct host *host, u64 n)
 
 bool host_alloc_fails(struct host *host)
 {
-	u64 left = sync_load(&host->fail_alloc_at);
+	u64 left = sync_load_quiet(&host->fail_alloc_at);
 
 	/* Of threads that allocate at once each takes one step of the countdown. */
 	while (left) {

@@ -37,7 +37,7 @@ static u16 *tag_of_frame(struct host *host, pfn_t pfn)
 			tag = sync_load_acquire(block);
 		} else if (sync_cmpxchg(block, &tag, tag | TAG_BREAKING)) {
 			for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
-				sync_store(&words[i], tag);
+				sync_store_quiet(&words[i], tag);
 			/* Pairs with the acquire of every reader of tag_2m. */
 			sync_store_release(block, TAG_MIXED);
 			break;

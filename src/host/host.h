@@ -48,8 +48,15 @@ struct host_config {
 	u64 planted_bugs; /* bits of enum planted_bug */
 };
 
+/*
+ * Where in the process memory lies says nothing about its 2M blocks: what goes by an address's low
+ * bits (the hash of base/trace.c) comes out the same in every process.
+ */
+#define HOST_ALIGN SIZE_2M
+
 struct host {
-	u8 *memory; /* physical address 0 */
+	u8 *memory;    /* physical address 0; at a multiple of HOST_ALIGN */
+	void *mapping; /* it lies in */
 	u64 memory_bytes;
 	u64 nr_frames;
 	u32 nr_lps;

@@ -38,6 +38,7 @@ int host_create(const struct host_config *cfg, struct host **out)
 	const u64 most = 1ULL << 52;
 	struct layout l;
 	struct host *host;
+	void *mapping;
 	u8 *base;
 
 	if (!cfg->memory_bytes || !IS_ALIGNED(cfg->memory_bytes, SIZE_1G) ||
@@ -47,15 +48,17 @@ int host_create(const struct host_config *cfg, struct host **out)
 	host = calloc(1, sizeof(*host) + sizeof(*host->allocator));
 	if (!host)
 		return -ENOMEM;
-	base = mmap(NULL, l.end, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED) {
+	mapping = mmap(NULL, l.end + HOST_ALIGN, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapping == MAP_FAILED) {
 		free(host);
 		return -ENOMEM;
 	}
 	/* A huge page of ours would make one guest write resident as 2M. Without THP this fails. */
-	madvise(base, l.end, MADV_NOHUGEPAGE);
+	madvise(mapping, l.end + HOST_ALIGN, MADV_NOHUGEPAGE);
+	base = (u8 *)(uintptr_t)ALIGN_UP((uintptr_t)mapping, HOST_ALIGN);
 
+	host->mapping = mapping;
 	host->memory = base;
 	host->memory_bytes = cfg->memory_bytes;
 	host->nr_frames = addr_to_fn(cfg->memory_bytes);
@@ -74,8 +77,11 @@ int host_create(const struct host_config *cfg, struct host **out)
 
 void host_destroy(struct host *host)
 {
+	u64 bytes = layout_of(host->memory_bytes).end + HOST_ALIGN;
+
 	frame_allocator_exit(host->allocator);
-	munmap(host->memory, layout_of(host->memory_bytes).end);
+	sync_forget(host->mapping, bytes);
+	munmap(host->mapping, bytes);
 	free(host);
 }
 

@@ -62,8 +62,8 @@ static bool is_full(const u64 *table, enum pg_level level)
 	for (unsigned int i = 0; i < PTRS_PER_TABLE / 2; i++) {
 		unsigned int j = PTRS_PER_TABLE - 1 - i;
 
-		if (sync_load(&table[j]) != first + j * step ||
-		    sync_load(&table[i]) != first + i * step)
+		if (sync_load_quiet(&table[j]) != first + j * step ||
+		    sync_load_quiet(&table[i]) != first + i * step)
 			return false;
 	}
 	return true;

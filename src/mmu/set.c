@@ -29,21 +29,10 @@
 
 #include "mmu/internal.h"
 
-/* What a change is. 0: nothing that may happen. */
-#define CHANGE_LEGAL 0x1u
-#define CHANGE_SHARED 0x2u /* may happen under the read lock */
-#define CHANGE_HOOK 0x4u   /* the external side has a say: one call of set_external_spte */
-#define CHANGE_SPLIT 0x8u
-#define CHANGE_PROMOTE 0x10u /* in the mirror alone */
-
 static const unsigned char changes[SPTE_KINDS][SPTE_KINDS] = {
-	[SPTE_KIND_NONE][SPTE_KIND_LEAF] = CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK,
-	[SPTE_KIND_NONE][SPTE_KIND_TABLE] = CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK,
-	[SPTE_KIND_LEAF][SPTE_KIND_NONE] = CHANGE_LEGAL | CHANGE_HOOK,
-	[SPTE_KIND_LEAF][SPTE_KIND_TABLE] =
-		CHANGE_LEGAL | CHANGE_SHARED | CHANGE_HOOK | CHANGE_SPLIT,
-	[SPTE_KIND_TABLE][SPTE_KIND_LEAF] = CHANGE_LEGAL | CHANGE_HOOK | CHANGE_PROMOTE,
-	[SPTE_KIND_TABLE][SPTE_KIND_NONE] = CHANGE_LEGAL, /* the table is reclaimed instead */
+#define SPTE_CHANGE(from, to, flags) [SPTE_KIND_##from][SPTE_KIND_##to] = (flags),
+#include "mmu/spte_changes.def"
+#undef SPTE_CHANGE
 };
 
 static inline unsigned int change_of(u64 old_spte, u64 new_spte, enum pg_level level)
@@ -72,7 +61,7 @@ static inline void count(u64 *counter, u64 n, bool shared)
 	if (shared)
 		sync_add_relaxed(counter, n);
 	else
-		sync_store(counter, sync_load(counter) + n);
+		sync_store_quiet(counter, sync_load_quiet(counter) + n);
 }
 
 static inline void count_tables(struct mmu *mmu, bool mirror, u64 n, bool shared)

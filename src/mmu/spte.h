@@ -11,7 +11,7 @@
  *   L  leaf, at 2M and up; at 4K every present entry is a leaf, and L is clear.
  *
  * An entry is one of four kinds: NONE (0), LEAF, TABLE, FROZEN. Which may follow which stands in
- * set.c.
+ * spte_changes.def.
  */
 #ifndef MMU_SPTE_H
 #define MMU_SPTE_H
@@ -36,6 +36,13 @@ enum spte_kind {
 	SPTE_KIND_FROZEN, /* or no entry that the format knows */
 	SPTE_KINDS,
 };
+
+/* What a change from one kind to another is (spte_changes.def). 0: nothing that may happen. */
+#define CHANGE_LEGAL 0x1u
+#define CHANGE_SHARED 0x2u /* may happen under the read lock */
+#define CHANGE_HOOK 0x4u   /* the external side has a say: one call of set_external_spte */
+#define CHANGE_SPLIT 0x8u
+#define CHANGE_PROMOTE 0x10u /* in the mirror alone */
 
 static inline bool spte_is_present(u64 spte)
 {

@@ -47,7 +47,7 @@ static void write_children(struct leaf_ctx *ctx, const struct demote *d)
 	host_retag(ctx->host, addr_to_fn(d->table_pa), PG_LEVEL_4K, ctx->tdr->hkid);
 	host_frame_dirty(ctx->host, addr_to_fn(d->table_pa));
 	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++, child += size)
-		sync_store(&table[i], child);
+		sync_store_quiet(&table[i], child);
 }
 
 static u64 check_split_pamt(struct leaf_ctx *ctx, struct demote *d)

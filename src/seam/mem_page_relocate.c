@@ -28,8 +28,8 @@ static void copy_content(struct leaf_ctx *ctx, hpa_t to, hpa_t from)
 	host_retag(host, addr_to_fn(to), PG_LEVEL_4K, ctx->tdr->hkid);
 	host_frame_dirty(host, addr_to_fn(to));
 	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
-		sync_store((u64 *)host_ptr(host, to) + i,
-			   sync_load((const u64 *)host_ptr(host, from) + i));
+		sync_store_quiet((u64 *)host_ptr(host, to) + i,
+				 sync_load_quiet((const u64 *)host_ptr(host, from) + i));
 }
 
 u64 seam_tdh_mem_page_relocate(struct leaf_ctx *ctx)

@@ -118,8 +118,8 @@ static void fill_children(const struct leaf_ctx *ctx, struct pamt_entry *child, 
 	mark_area_dirty(ctx, child);
 	mark_area_dirty(ctx, child + count - 1);
 	for (unsigned int i = 0; i < count; i++) {
-		sync_store((u64 *)(void *)&child[i], head);
-		sync_store(&child[i].bepoch, 0);
+		sync_store_quiet((u64 *)(void *)&child[i], head);
+		sync_store_quiet(&child[i].bepoch, 0);
 	}
 }
 

@@ -73,7 +73,7 @@ void sept_fill_free(struct leaf_ctx *ctx, hpa_t hpa)
 	host_retag(ctx->host, addr_to_fn(hpa), PG_LEVEL_4K, ctx->tdr->hkid);
 	host_frame_dirty(ctx->host, addr_to_fn(hpa));
 	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
-		sync_store(&table[i], sept_states[SEPT_FREE].raw);
+		sync_store_quiet(&table[i], sept_states[SEPT_FREE].raw);
 }
 
 static void note_value(struct leaf_ctx *ctx, u64 value)

@@ -14,7 +14,7 @@ static pfn_t returned_pfn(u64 hpa)
 
 static inline void bump(u64 *counter)
 {
-	sync_store(counter, sync_load(counter) + 1); /* one writer: the LP's driver */
+	sync_store_quiet(counter, sync_load_quiet(counter) + 1); /* one writer: the LP's driver */
 }
 
 static inline u64 call_and_count(struct tdx_module *m, struct lp *lp, enum tdh_leaf leaf,

@@ -15,7 +15,7 @@
 
 static inline void bump(u64 *counter)
 {
-	sync_store(counter, sync_load(counter) + 1); /* one writer */
+	sync_store_quiet(counter, sync_load_quiet(counter) + 1); /* one writer */
 }
 
 static int die_before_accept(struct vm *vm, gpa_t gpa)

@@ -117,6 +117,12 @@ int vm_load_image(struct vm *vm, const struct vm_image *image);
 int vm_promote_start(struct vm *vm, const struct vm_config *cfg);
 /** vm_promote_stop - no vCPU runs any more */
 void vm_promote_stop(struct vm *vm);
+/**
+ * vm_promote_try - put a 2M leaf at @gfn, once; no lock is held
+ *
+ * Return: 0; -EAGAIN: not now; another error: never.
+ */
+int vm_promote_try(struct vm *vm, gfn_t gfn);
 /** vm_promote_note - a fault has mapped @gfn smaller than its folio */
 void vm_promote_note(struct vm *vm, gfn_t gfn);
 /** vm_promote_at_exit - a vCPU has left the guest; no lock is held */

@@ -44,6 +44,11 @@ static int try_block(struct vm *vm, gfn_t gfn)
 	return err;
 }
 
+int vm_promote_try(struct vm *vm, gfn_t gfn)
+{
+	return try_block(vm, gfn);
+}
+
 /* ---- candidates ------------------------------------------------------------------------------
  * Words of a small array, each taken and put by compare-exchange; a word is the block's first gfn,
  * and in the bits below the tries that it has had, plus one. nr is a hint: who reads it late comes

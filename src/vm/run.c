@@ -29,8 +29,10 @@ static u32 kick(struct vcpu *vcpu)
 	/* A full barrier that reads; pairs with the count in vcpu_enter(). */
 	u32 entries = sync_fetch_add(&vcpu->entries, 0);
 
-	if (is_inside(entries))
+	if (is_inside(entries)) {
+		sync_mark("kick", vcpu->index);
 		lp_interrupt(vcpu->lp, LP_INTR);
+	}
 	return entries;
 }
 
@@ -81,7 +83,7 @@ void vm_kick_and_wait(struct vm *vm)
 /* ---- in --------------------------------------------------------------------------------------*/
 static inline void bump(u64 *counter)
 {
-	sync_store(counter, sync_load(counter) + 1); /* one writer */
+	sync_store_quiet(counter, sync_load_quiet(counter) + 1); /* one writer */
 }
 
 /* What VP.ENTER runs: the caller's guest code, with the time outside it taken. */
@@ -118,7 +120,7 @@ static u64 vcpu_enter(struct vcpu *vcpu)
 /* ---- out -------------------------------------------------------------------------------------*/
 static void add(u64 *counter, u64 n)
 {
-	sync_store(counter, sync_load(counter) + n); /* one writer */
+	sync_store_quiet(counter, sync_load_quiet(counter) + n); /* one writer */
 }
 
 /* MapGPA. Return: the answer. */
@@ -249,7 +251,7 @@ static void account_outside(struct vcpu *vcpu, u64 ns, u64 ticks)
 	/* Ticks of two processors may differ a little. */
 	if (share > 1)
 		share = 1;
-	sync_store(outside, sync_load(outside) + (u64)((double)ns * share));
+	sync_store_quiet(outside, sync_load_quiet(outside) + (u64)((double)ns * share));
 }
 
 int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest)

@@ -51,12 +51,14 @@ static bool perform(struct program *p, struct lp *lp, const struct op *op, u64 *
 	switch (op->kind) {
 	case OP_ACCEPT:
 		/* BUSY: another vCPU, or the host, is at the entry. */
-		do {
+		for (;;) {
 			if (lp_guest_poll(lp) != LP_ACCESS_OK ||
 			    !accept(lp, op->gpa, op->level, result))
 				return false;
-		} while (tdx_status_class(*result) == TDX_OPERAND_BUSY);
-		return true;
+			if (tdx_status_class(*result) != TDX_OPERAND_BUSY)
+				return true;
+			sync_relax();
+		}
 	case OP_READ:
 	case OP_WRITE:
 		return memory(p, lp, op, result);
