@@ -76,18 +76,40 @@ enum vm_promote {
 	VM_PROMOTE_NOW,	 /* by the vCPU whose exit finds a block complete, and at the end */
 };
 
+/* Who checks that a leaf maps what may be one leaf (gmem_check_mapping()); a leaf that may not stops the VM. */
+enum vm_mapping_check {
+	VM_CHECK_MMU, /* whenever a leaf is set, and before one is taken away */
+	VM_CHECK_TDX, /* TDX's half, around AUG, DEMOTE, REMOVE and WBINVD */
+	VM_CHECK_TRUST,
+};
+
+/* Gfns [@base_gfn, @base_gfn + @npages) are indexes @index and on of @file; the caller's own file. */
+struct vm_slot_config {
+	gfn_t base_gfn;
+	u64 npages;
+	u64 index;
+	struct gmem_file *file;
+};
+
 struct vm_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	enum td_demote_lock demote_lock;
 	enum vm_promote promote;
 	u32 promoter_lp; /* VM_PROMOTE_IDLE: the LP of its thread, nobody else's while the VM lives */
-	u64 memory_bytes; /* multiple of 4K */
+	/*
+	 * Either slots in files that the caller made and releases after the VM (sorted, they don't
+	 * overlap), or, with nr_slots 0, one slot in a file of the VM's own.
+	 */
+	const struct vm_slot_config *slots;
+	u32 nr_slots;
+	u64 memory_bytes; /* multiple of 4K, of the huge page's size with a pool */
 	gfn_t base_gfn;	  /* where the one slot begins, and */
 	u64 file_index;	  /* which index of the file is there */
+	struct gmem_config file; /* how its file is made; size is the VM's business */
+	enum vm_mapping_check mapping_check;
 	u32 nr_vcpus;	  /* 1 to VM_MAX_VCPUS; vCPU i runs on LP first_lp + i */
 	u32 first_lp;
-	enum gmem_backing backing;
 	enum pg_level max_level; /* --pages */
 	unsigned int gpaw;
 	bool sept_ve_disable;
@@ -116,8 +138,11 @@ int vm_create(struct machine *m, const struct vm_config *cfg, struct vm **out);
 void vm_destroy(struct vm *vm);
 struct mmu *vm_mmu(struct vm *vm);
 struct td *vm_td(struct vm *vm);
-struct gmem_file *vm_file(struct vm *vm);
-struct mmu_slot *vm_slot(struct vm *vm);
+struct gmem_file *vm_file(struct vm *vm); /* of the first slot */
+struct mmu_slot *vm_slot(struct vm *vm);  /* the first one */
+u32 vm_nr_slots(const struct vm *vm);
+struct mmu_slot *vm_slot_at(struct vm *vm, u32 i);
+struct gmem_file *vm_file_at(struct vm *vm, u32 i);
 struct vcpu *vm_vcpu(struct vm *vm, u32 i);
 struct vm_stats vm_stats(const struct vm *vm);
 
@@ -132,8 +157,10 @@ const char *vm_why_dead(const struct vm *vm);
  * Guest code is ops/guest, which asks for the end by the hypercall VM_HC_STOP. It may be run again,
  * with other guest code; the registers of the last TDG.VP.VMCALL are answered then.
  * Return: 0 when the guest stopped; -EIO when the VM is dead; -EFAULT for a fault that memory and
- * attributes don't allow (see vcpu_fault_gpa()); -ENOMEM when the host can't back a fault, or split
- * what an ACCEPT asks for smaller. After the last two the vCPU can be run again, and faults again.
+ * attributes don't allow (see vcpu_fault_gpa()); -EHWPOISON where the memory behind
+ * vcpu_fault_gpa() has failed: a machine check for the guest; -ENOMEM when the host can't back a
+ * fault, or split what an ACCEPT asks for smaller. After the last three the vCPU can be run again,
+ * and faults again.
  */
 int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest);
 /** vcpu_fault_gpa - of the last -EFAULT; its shared bit says which side the guest wanted */
@@ -151,6 +178,15 @@ void vm_kick_and_wait(struct vm *vm);
  * Return: 0; -EINVAL for a range that isn't in memory; -ENOMEM (what was split stays split); -EIO.
  */
 int vm_track_dirty(struct vm *vm, gfn_t gfn, u64 nr);
+
+/**
+ * vm_memory_failure - the frame behind @gpa (a private GPA) has failed
+ *
+ * Its bytes are gone (a machine check to whoever reads them), it is unmapped, and later faults there
+ * end vcpu_run() with -EHWPOISON. What else goes is the file's failure_scope.
+ * Return: 0; -EINVAL outside memory; what gmem_memory_failure() says.
+ */
+int vm_memory_failure(struct vm *vm, gpa_t gpa);
 
 /* Hypercalls: TDG.VP.VMCALL with R10 = VM_HC_VENDOR, R11 = number; R10 of the answer is 0 or an error. */
 #define VM_HC_VENDOR 0x5345505455ULL
