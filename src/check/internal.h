@@ -37,4 +37,8 @@ int check_use_4k(struct check *c, pfn_t pfn, int number, const char *what);
 /** check_trees - 1, 2, 4, 5 and 6 of one VM; counts its leaves and tables */
 int check_trees(struct check *c, struct vm *vm);
 
+/* files.c */
+/** check_files - 9 of the files and pools of all VMs; counts the frames that they hold */
+int check_files(struct check *c, struct vm *const *vms, u32 nr_vms);
+
 #endif

@@ -152,7 +152,7 @@ static int check_frames(struct check *c)
 	if (!frames_agree(c, FRAME_MIRROR_TABLE) || !frames_agree(c, FRAME_DIRECT_TABLE))
 		sync_rcu_barrier();
 	for (enum frame_use use = 0; use < FRAME_USE_COUNT; use++)
-		if (use != FRAME_OTHER && !frames_agree(c, use))
+		if (use != FRAME_OTHER && use != FRAME_FAILED && !frames_agree(c, use))
 			return check_broken(c, 8,
 					    "%" PRIu64 " frames are allocated as %s, but %" PRIu64
 					    " are somewhere",
@@ -172,8 +172,9 @@ static int look(struct check *c, struct vm *const *vms, u32 nr_vms)
 			broken = use_td(c, vms[i]->td);
 		if (!broken)
 			broken = check_trees(c, vms[i]);
-		c->frames[FRAME_GUEST] += gmem_frames(vms[i]->file);
 	}
+	if (!broken)
+		broken = check_files(c, vms, nr_vms);
 	if (!broken)
 		broken = check_users(c);
 	return broken ? broken : check_frames(c);

@@ -29,14 +29,17 @@ int check_use_4k(struct check *c, pfn_t pfn, int number, const char *what)
 static int check_leaf(struct check *c, struct check_tree *t, gfn_t gfn, enum pg_level level,
 		      pfn_t pfn)
 {
-	struct gmem_file *file = t->vm->file;
-	u64 nr = pages_per_level(level), index, last;
-	enum pg_level folio;
+	const struct vm_slot *slot = vm_find_slot(t->vm, gfn);
+	u64 nr = pages_per_level(level), index;
+	struct gmem_file *file;
+	enum pg_level most;
 	pfn_t backing;
 
 	t->pages[level]++;
-	if (!vm_slot_index(t->vm, gfn, &index) || !vm_slot_index(t->vm, gfn + nr - 1, &last))
+	if (!slot || nr > vm_slot_end(slot) - gfn)
 		return check_broken(c, 4, "a leaf at gfn %" PRIx64 " leaves the slot", gfn);
+	file = slot->file;
+	index = vm_slot_index(slot, gfn);
 	if (gmem_is_private(file, index) != t->private)
 		return check_broken(c, 4,
 				    "gfn %" PRIx64 " is mapped on the other side of its "
@@ -44,11 +47,16 @@ static int check_leaf(struct check *c, struct check_tree *t, gfn_t gfn, enum pg_
 				    gfn);
 	if (nr > 1 && !gmem_is_uniform(file, index, nr))
 		return check_broken(c, 4, "a leaf of mixed attributes at gfn %" PRIx64, gfn);
-	if (gmem_folio_level(file, index) < level)
+	if (gmem_leaf_level(file, index) < level)
 		return check_broken(c, 4, "a leaf at gfn %" PRIx64 " is larger than its folio",
 				    gfn);
-	if (gmem_get_pfn(file, index, &backing, &folio) || backing != pfn)
+	if (gmem_get_pfn(file, index, &backing, &most) || backing != pfn)
 		return check_broken(c, 4, "gfn %" PRIx64 " isn't mapped to its folio", gfn);
+	if (!gmem_check_mapping(file, index, pfn, level))
+		return check_broken(c, 4,
+				    "a leaf at gfn %" PRIx64
+				    " isn't one piece of its file's memory",
+				    gfn);
 	if (!t->private)
 		return 0;
 	if (level == PG_LEVEL_4K)

@@ -218,7 +218,7 @@ static int run_td(const struct run_config *cfg, const struct trace *trace, struc
 	struct vm_config vc = {
 		.memory_bytes = cfg->memory_bytes,
 		.nr_vcpus = cfg->nr_vcpus,
-		.backing = cfg->backing,
+		.file = {.backing = cfg->backing},
 		.max_level = cfg->pages,
 		.gpaw = 48,
 		.split_where = cfg->split_where,

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * gmem: guest memory files. A file is a sparse array of huge pages (4K, 2M or 1G of contiguous
- * frames), each in one folio or several, with a private/shared attribute for every index, bound into
- * slots of VMs.
+ * frames), each in one folio or several, with a private/shared attribute for every index, bound
+ * into slots of VMs.
  *
  * Guarantees:
  *  1. A page keeps its frame from first use until it is punched out, fails, or the file goes.
- *  2. A huge page lies inside the file, at an index aligned to its size. Faults of one huge page are
- *     serialised: two threads never allocate for the same index.
+ *  2. A huge page lies inside the file, at an index aligned to its size. Faults of one huge page
+ *     are serialised: two threads never allocate for the same index.
  *  3. Attributes cover every index at all times; equal neighbours are one range. Punching a hole
  *     doesn't change them.
  *  4. Clients see begin, prepare, commit, changed, end in that order; end follows begin on every
@@ -22,8 +22,8 @@
  * who change them hold it for writing, those who allocate for reading. gmem.folio_lock (hashed by
  * huge page, below it) serialises those who allocate. Both come before mmu.lock: nobody calls gmem
  * with an MMU lock held, but for what is marked "no lock": looking up a folio that exists, reading
- * attributes, checking a mapping. Such an answer may be out of date by the time it is used, which is
- * what the clients' begin and end are for.
+ * attributes, checking a mapping. Such an answer may be out of date by the time it is used, which
+ * is what the clients' begin and end are for.
  */
 #ifndef GMEM_GMEM_H
 #define GMEM_GMEM_H
@@ -98,7 +98,10 @@ struct gmem_client_ops {
 	 * contents and what is mapped as they were; a leaf that was split on the way may stay split.
 	 */
 	int (*prepare)(void *client, u64 index, u64 nr);
-	/* No leaf of the range is above @level afterwards (GMEM_FORM_FOLIO); fails as prepare does. */
+	/*
+	 * No leaf of the range is above @level afterwards (GMEM_FORM_FOLIO); fails as prepare
+	 * does.
+	 */
 	int (*limit)(void *client, u64 index, u64 nr, enum pg_level level);
 	/* Removes every mapping of the range, and of nothing beside it; may not fail. */
 	void (*commit)(void *client, u64 index, u64 nr);
@@ -111,7 +114,8 @@ struct gmem_client_ops {
 /**
  * gmem_create - make a file
  *
- * Costs the same for any size: nothing is held for what was never used. A pool's pages are reserved.
+ * Costs the same for any size: nothing is held for what was never used. A pool's pages are
+ * reserved.
  * Return: 0; -EINVAL for a configuration that doesn't fit; -ENOMEM, also for a pool too small.
  */
 int gmem_create(struct host *host, const struct gmem_config *cfg, struct gmem_file **out);
@@ -128,11 +132,13 @@ u64 gmem_size(const struct gmem_file *file);
  * gmem_bind - register @client for indexes [@index, @index + @nr)
  *
  * A file has any number of bindings, of any VMs; those of one client don't overlap.
- * Return: 0; -EINVAL for an empty range or one past the end; -EBUSY: @client is bound already;
- * -ENOMEM.
+ * Clients are called in the order in which they were bound.
+ * Return: 0; -EINVAL for an empty range or one past the end; -EBUSY: @client is bound to a part of
+ * it already; -ENOMEM.
  */
 int gmem_bind(struct gmem_file *file, u64 index, u64 nr, const struct gmem_client_ops *ops,
 	      void *client);
+/** gmem_unbind - all that @client is bound to */
 void gmem_unbind(struct gmem_file *file, void *client);
 
 /* ---- frames -----------------------------------------------------------------------------------*/
@@ -151,8 +157,8 @@ enum pg_level gmem_leaf_level(struct gmem_file *file, u64 index);
 /**
  * gmem_check_mapping - may a leaf of @level map @index to @pfn, as things are? No lock
  *
- * True if the frames are the file's, contiguous, of one folio or one huge page as the form says. The
- * leaf's first index is @index.
+ * True if the frames are the file's, contiguous, of one folio or one huge page as the form says.
+ * The leaf's first index is @index.
  */
 bool gmem_check_mapping(struct gmem_file *file, u64 index, pfn_t pfn, enum pg_level level);
 
@@ -170,9 +176,9 @@ u64 gmem_nr_ranges(struct gmem_file *file);
 struct gmem_set_attributes {
 	u64 offset; /* bytes */
 	u64 size;
-	u64 attributes; /* 0 or GMEM_ATTRIBUTE_PRIVATE */
-	u64 flags;	/* 0 */
-	u64 error_offset; /* out: where it failed, in bytes */
+	u64 attributes;	  /* 0 or GMEM_ATTRIBUTE_PRIVATE */
+	u64 flags;	  /* 0 */
+	u64 error_offset; /* out, but for -EINVAL: where it failed, in bytes */
 	u64 reserved[11]; /* 0 */
 };
 
@@ -181,11 +187,12 @@ struct gmem_set_attributes {
  *
  * In this order: the argument is checked; already so everywhere: 0, and no client hears of it; what
  * the change needs is allocated; to private: host mappings go, and nobody may hold a page; then
- * begin, the steps of the configured order, the attributes, changed, end. What the pages that change
- * sides held is gone, as on hardware; those that don't keep what they hold.
+ * begin, the steps of the configured order, the attributes, changed, end. What the pages that
+ * change sides held is gone, as on hardware; those that don't keep what they hold.
  * Return: 0; -EINVAL: unaligned, empty, overflowing or past the end, flags, reserved or unknown
- * attributes set; -ENOMEM, or what a prepare says; -EAGAIN: somebody holds the page at error_offset.
- * Unless it is 0 nothing has changed, but for the loss that convert_order names.
+ * attributes set; -ENOMEM, or what a prepare says, with error_offset = offset; -EAGAIN: somebody
+ * holds the page at error_offset, the first such. Unless it is 0 nothing has changed, but for the
+ * loss that convert_order names.
  */
 int gmem_set_attributes(struct gmem_file *file, struct gmem_set_attributes *arg);
 /** gmem_convert - gmem_set_attributes() for [@index, @index + @nr) in pages */
@@ -198,8 +205,8 @@ int gmem_convert(struct gmem_file *file, u64 index, u64 nr, bool to_private);
  * Huge pages that lie wholly inside are freed. Of one that sticks out the pages inside are zeroed,
  * and stay.
  * Return: 0; -EINVAL for an empty range or one past the end; -EAGAIN: somebody holds one of its
- * pages; what a client's prepare says; nothing has changed unless it is 0. Contents of the rest, and
- * attributes, stay.
+ * pages; what a client's prepare says; nothing has changed unless it is 0. Contents of the rest,
+ * and attributes, stay.
  */
 int gmem_punch_hole(struct gmem_file *file, u64 index, u64 nr);
 /**
@@ -223,7 +230,8 @@ int gmem_migrate(struct gmem_file *file, u64 index);
 
 /* ---- the host's own view: shared pages --------------------------------------------------------*/
 /**
- * gmem_host_read / gmem_host_write - @n words at byte @offset, by a host process through its mapping
+ * gmem_host_read / gmem_host_write - @n words at byte @offset, by a host process through its
+ * mapping
  *
  * Inside one page, aligned to words. Maps the page into the host's view, until it is converted.
  * Return: 0; -EINVAL past the end or unaligned; -EFAULT (SIGBUS): the page is private; -EHWPOISON;
@@ -242,14 +250,14 @@ void gmem_unpin(struct gmem_file *file, u64 index);
 
 /* ---- numbers ----------------------------------------------------------------------------------*/
 struct gmem_stats {
-	u64 frames;	      /* 4K frames that the file holds now */
-	u64 huge_pages;	      /* of the backing's size, held now */
-	u64 folio_splits;     /* huge pages that were taken apart, since it began */
-	u64 folio_merges;     /* and put together */
+	u64 frames;		     /* 4K frames that the file holds now */
+	u64 huge_pages;		     /* of the backing's size, held now */
+	u64 folio_splits;	     /* huge pages that were taken apart, since it began */
+	u64 folio_merges;	     /* and put together */
 	u64 folios[PG_LEVEL_1G + 1]; /* folios held now, by size */
-	u64 vmemmap_restored; /* descriptor pages re-created for that */
-	u64 failed_pages;     /* 4K pages lost to memory failure */
-	u64 host_mapped;      /* pages in the host's view now */
+	u64 vmemmap_restored;	     /* descriptor pages re-created for that */
+	u64 failed_pages;	     /* 4K pages lost to memory failure */
+	u64 host_mapped;	     /* pages in the host's view now */
 };
 struct gmem_stats gmem_stats(struct gmem_file *file);
 /** gmem_frames - stats.frames alone; no lock */

@@ -146,10 +146,14 @@ void mmu_slot_destroy(struct mmu_slot *slot);
  */
 void mmu_slot_update_disallow(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, int delta);
 void mmu_slot_set_mixed(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, bool mixed);
+/** mmu_slot_clear_mixed - of all blocks in [@start, @end), which are whole ones; may be empty */
+void mmu_slot_clear_mixed(struct mmu_slot *slot, gfn_t start, gfn_t end, enum pg_level level);
 bool mmu_slot_test_guest_inhibit(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 void mmu_slot_set_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 /** mmu_slot_clear_guest_inhibit - a promotion has put a leaf of @level there, mmu.lock still held */
 void mmu_slot_clear_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
+/** mmu_slot_may_promote - a leaf of @level may be there, but for GUEST_INHIBIT, which that lifts */
+bool mmu_slot_may_promote(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 /** mmu_slot_max_level - largest level at which @gfn may be mapped, @max at most */
 enum pg_level mmu_slot_max_level(const struct mmu_slot *slot, gfn_t gfn, enum pg_level max);
 
@@ -179,6 +183,12 @@ struct mmu_config {
 	void *external_ctx;
 	/* The VM is dead: an invariant broke or a hook failed where it may not. Must not block. */
 	void (*vm_bugged)(void *ctx, const char *why);
+	/*
+	 * A leaf above 4K may map @gfn (its first) to @pfn: contiguous memory of one kind. Asked when one
+	 * is set, and before one is split or removed; no stops the VM. Any lock; must not block. NULL:
+	 * not asked.
+	 */
+	bool (*leaf_ok)(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level, bool private);
 	/* Something that shouldn't happen did, and was refused: once for each kind. NULL: nobody hears. */
 	void (*warn)(void *ctx, const char *what);
 	void *vm_ctx;
@@ -315,6 +325,12 @@ int mmu_promote(struct mmu *mmu, gfn_t gfn, enum pg_level level);
  * loads for a block that is being filled in any usual order.
  */
 bool mmu_is_promotable(struct mmu *mmu, gfn_t gfn, enum pg_level level);
+/**
+ * mmu_next_table - find the first private entry at @level, at or after @gfn, that points to a table
+ *
+ * Return: true, and the entry's first gfn in @gfn (or @gfn itself, in the middle of one). Any lock mode.
+ */
+bool mmu_next_table(struct mmu *mmu, gfn_t *gfn, enum pg_level level);
 
 /* ---- looking (tests, audits, reports); any lock mode -----------------------------------------*/
 struct mmu_mapping {

@@ -63,6 +63,9 @@ int td_split(struct td *td, gfn_t gfn, enum pg_level level, u64 old_spte, u64 ne
 		return -EOPNOTSUPP;
 	if (!td_is_runnable(td) || td->key_released)
 		return td_illegal(td, "a leaf is split of a TD that can't run");
+	err = td_check_leaf(td, TDH_MEM_PAGE_DEMOTE, gfn, level, mmu_spte_pfn(old_spte));
+	if (err)
+		return err;
 	if (td_split_needs_pair(td, level) && !take_pair(td, sp, &c))
 		return td_illegal(td, "a split came without a Dynamic PAMT pair");
 	err = td_block_and_track(td, &c);

@@ -84,6 +84,12 @@ struct td_ops {
 	/* Makes every vCPU leave the guest, and returns when each has been outside once. */
 	void (*kick_and_wait)(void *vm);
 	void (*vm_bugged)(void *vm, const char *why);
+	/*
+	 * A private leaf above 4K may map @gfn (its first) to @pfn: contiguous memory of one kind. Asked
+	 * before AUG, DEMOTE, PROMOTE, REMOVE and RECLAIM; no stops the VM. mmu.lock held; must not
+	 * block. NULL: not asked.
+	 */
+	bool (*leaf_ok)(void *vm, gfn_t gfn, pfn_t pfn, enum pg_level level);
 	void *vm;
 };
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vm: virtual machines. Joins a memory file, an MMU and a TD; slots, vCPU run loops, exits, kicks.
+ * vm: virtual machines. Joins memory files, an MMU and a TD; slots, vCPU run loops, exits, kicks.
  *
  * Guarantees:
  *  1. vm_kick_and_wait() returns only when every vCPU that was inside the guest has left it.
  *  2. A vCPU never enters while the TD holds entries off.
  *  3. A VM that broke an invariant is dead: every run returns -EIO, and vm_why_dead() says why.
  *  4. After vm_destroy() the module and the host own nothing of it.
+ *  5. VMs may share a file, and come and go while others use it; one that is dead keeps others from
+ *     changing the part of the file that it is bound to until it goes.
  */
 #ifndef VM_VM_H
 #define VM_VM_H
@@ -103,12 +105,12 @@ struct vm_config {
 	 */
 	const struct vm_slot_config *slots;
 	u32 nr_slots;
-	u64 memory_bytes; /* multiple of 4K, of the huge page's size with a pool */
-	gfn_t base_gfn;	  /* where the one slot begins, and */
-	u64 file_index;	  /* which index of the file is there */
+	u64 memory_bytes;	 /* multiple of 4K, of the huge page's size with a pool */
+	gfn_t base_gfn;		 /* where the one slot begins, and */
+	u64 file_index;		 /* which index of the file is there */
 	struct gmem_config file; /* how its file is made; size is the VM's business */
 	enum vm_mapping_check mapping_check;
-	u32 nr_vcpus;	  /* 1 to VM_MAX_VCPUS; vCPU i runs on LP first_lp + i */
+	u32 nr_vcpus; /* 1 to VM_MAX_VCPUS; vCPU i runs on LP first_lp + i */
 	u32 first_lp;
 	enum pg_level max_level; /* --pages */
 	unsigned int gpaw;
@@ -134,7 +136,11 @@ struct vm_stats {
  * -EIO when the module refuses. Nothing is left behind on error.
  */
 int vm_create(struct machine *m, const struct vm_config *cfg, struct vm **out);
-/** vm_destroy - no vCPU runs any more; the LPs of its vCPUs are free, as for vm_create() */
+/**
+ * vm_destroy - no vCPU runs any more; the LPs of its vCPUs are free, as for vm_create()
+ *
+ * Other VMs on its files may go on meanwhile.
+ */
 void vm_destroy(struct vm *vm);
 struct mmu *vm_mmu(struct vm *vm);
 struct td *vm_td(struct vm *vm);
@@ -194,8 +200,9 @@ int vm_memory_failure(struct vm *vm, gpa_t gpa);
 /*
  * TDG.VP.VMCALL<MapGPA> (R10 = 0, R11 = 0x10001, R12 = GPA, R13 = bytes): converts the range to
  * what the SHARED bit of the GPA says. R10 of the answer: 0; VM_HC_RETRY with R11 = GPA to go on
- * from, where the host lacked memory; VM_HC_INVALID_OPERAND for a range that is unaligned, empty,
- * overflowing or outside memory. Unless it is 0 nothing has changed from R11 on.
+ * from, where the host lacked memory or holds a page; VM_HC_INVALID_OPERAND for a range that is
+ * unaligned, empty, overflowing or outside memory. Unless it is 0 nothing has changed from R11 on; what
+ * lies before is converted, which is whole slots.
  */
 #define VM_HC_MAP_GPA 0x10001
 #define VM_HC_RETRY 1

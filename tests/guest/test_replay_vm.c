@@ -100,7 +100,7 @@ static struct outcome run_with(struct replay_config cfg, enum pg_level pages, u6
 					  .planted_bugs = planted_bugs};
 	const struct vm_config vc = {.memory_bytes = fn_to_addr(GFNS),
 				     .nr_vcpus = NR_VCPUS,
-				     .backing = GMEM_THP,
+				     .file = {.backing = GMEM_THP},
 				     .max_level = pages,
 				     .promote = promote,
 				     .promoter_lp = NR_VCPUS,

@@ -32,7 +32,7 @@ static inline struct vm_config rig_vm(void)
 {
 	return (struct vm_config){.memory_bytes = 64ULL << 20,
 				  .nr_vcpus = 1,
-				  .backing = GMEM_THP,
+				  .file = {.backing = GMEM_THP},
 				  .max_level = PG_LEVEL_2M,
 				  .gpaw = 48,
 				  .sept_ve_disable = true};

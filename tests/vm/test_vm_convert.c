@@ -433,17 +433,16 @@ static void test_nested_invalidations(void **state)
 	(void)state;
 	rig_up(&r, &mc, &vc);
 	mmu = vm_mmu(r.vm);
-	vm_invalidate_begin(r.vm, 3 * 512 + 1, 3 * 512 + 2);
-	vm_invalidate_begin(r.vm, 5 * 512 - 1, 5 * 512);
+	vm_gmem_ops.begin(&r.vm->slots[0], 3 * 512, 512);
+	vm_gmem_ops.begin(&r.vm->slots[0], 4 * 512, 512);
 	for (int ended = 0; ended < 2; ended++) {
 		u64 seq = mmu_invalidate_seq(mmu);
 
-		/* Rounded out to whole blocks, and what lies between. */
 		assert_false(mmu_invalidate_retry(mmu, seq, 3 * 512 - 1));
 		assert_true(mmu_invalidate_retry(mmu, seq, 3 * 512));
 		assert_true(mmu_invalidate_retry(mmu, seq, 5 * 512 - 1));
 		assert_false(mmu_invalidate_retry(mmu, seq, 5 * 512));
-		vm_invalidate_end(r.vm);
+		vm_gmem_ops.end(&r.vm->slots[0], (3 + (u64)ended) * 512, 512);
 		assert_true(mmu_invalidate_retry(mmu, seq, 0));
 	}
 	expect_quiet(&r);

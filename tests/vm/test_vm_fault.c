@@ -148,7 +148,7 @@ static void test_policy_and_folio_limit(void **state)
 		struct rig r = {0};
 
 		if (by_folio)
-			vc.backing = GMEM_4K;
+			vc.file.backing = GMEM_4K;
 		else
 			vc.max_level = PG_LEVEL_4K;
 		rig_up(&r, &mc, &vc);
@@ -417,7 +417,7 @@ static void test_discard(void **state)
 	struct rig r = {0};
 
 	(void)state;
-	vc.backing = GMEM_4K;
+	vc.file.backing = GMEM_4K;
 	rig_up(&r, &mc, &vc);
 	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
 	assert_int_equal(results[4], 0);

@@ -222,7 +222,7 @@ static void test_limits(void **state)
 		struct rig r = {0};
 
 		if (limit == 0)
-			vc.backing = GMEM_4K;
+			vc.file.backing = GMEM_4K;
 		else if (limit == 1)
 			vc.max_level = PG_LEVEL_4K;
 		else
