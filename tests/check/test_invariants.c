@@ -240,7 +240,7 @@ static void test_pairs(void **state)
 	mended(&r);
 }
 
-/* Rows 3, 88: attributes that change under a leaf, in part and in all of it, break 4. */
+/* Rows 7 and 88: attributes that change under a leaf, in part and in all of it, break 4. */
 static void test_attributes(void **state)
 {
 	struct gmem_file *file;
