@@ -30,6 +30,30 @@
 
 #include "vm/vm.h"
 
+/* What TDs stand on. */
+struct check_host {
+	struct host *host;
+	const struct seam *seam;
+	const struct tdx_module *tdx;
+};
+
+/* A TD without a VM around it: who drives it by hand says what belongs to it. */
+struct check_td {
+	struct td *td;
+	struct mmu *mmu;
+	const struct mmu_vcpu_cache *caches; /* those of its vCPUs */
+	u32 nr_caches;
+};
+
+/**
+ * check_tds - hold all @nr_tds TDs of a host, which no VM owns, against the invariants
+ *
+ * As check_vms(), but for what only a memory file knows: which gfns a leaf may cover, and how many
+ * frames the guests have. The caller knows that the TDs live.
+ */
+int check_tds(const struct check_host *h, const struct check_td *tds, u32 nr_tds, char *why,
+	      size_t size);
+
 /**
  * check_vms - hold @m and its VMs against the invariants
  *

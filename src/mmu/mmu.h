@@ -49,8 +49,9 @@ struct mmu_external_ops {
 	 * they were and the VM alive; after its success the child's external page is out of the
 	 * external table, and mmu gives it to free_external_spt().
 	 * Removal blocks, tracks and kicks by itself: the mirror owes no flush afterwards.
-	 * @shared: the read lock is held and failure is allowed: -EBUSY asks for a retry. Other errors
-	 * stop the VM. The entry itself may be FROZEN while this runs: look at the arguments only.
+	 * @shared: the read lock is held and failure is allowed: -EBUSY asks for a retry, with what a
+	 * split would have taken given back. Other errors stop the VM. The entry itself may be FROZEN
+	 * while this runs: look at the arguments only.
 	 */
 	int (*set_external_spte)(void *ctx, gfn_t gfn, u64 old_spte, u64 new_spte,
 				 enum pg_level level, bool shared);
@@ -79,7 +80,8 @@ struct mmu_external_ops {
 	/*
 	 * MMU_META_VM_CACHE: the same from a cache of the VM's. is_short: not enough there for one
 	 * split at @level; mmu.lock held. topup: without mmu.lock; 0 or -ENOMEM, and is_short is asked
-	 * again afterwards. Both NULL: a split needs nothing else.
+	 * again afterwards. Both NULL: a split needs nothing else. Under the read lock others may take
+	 * from the cache after is_short said no: then the split is -EBUSY.
 	 */
 	bool (*split_cache_is_short)(void *ctx, enum pg_level level);
 	int (*topup_split_cache)(void *ctx, enum pg_level level);
@@ -176,6 +178,7 @@ struct mmu_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	bool split_under_read_lock; /* the external side can; else such a split is -EOPNOTSUPP */
+	u32 cache_capacity; /* of a vCPU's cache: MMU_CACHE_MIN to MMU_CACHE_MAX; 0: MMU_CACHE_CAPACITY */
 	struct host *host;
 	enum pg_level root_level;		 /* PG_LEVEL_512G (4 levels) or PG_LEVEL_256T (5) */
 	unsigned int shared_bit;		 /* of a GPA; private gfns never carry it */
@@ -200,6 +203,8 @@ struct mmu_stats {
 	u64 external_tables;		  /* given to the external side now, without its root */
 	u64 faults_fixed, faults_retry, faults_spurious;
 	u64 splits, split_entries_visited, promotes, zaps;
+	u64 split_lock_drops; /* to get what a split needs */
+	u64 split_retries; /* what was got was gone, or the external side was busy, or a race lost */
 };
 
 /** mmu_create - roots and nothing mapped. Return: 0, -EINVAL, -ENOMEM */
@@ -212,17 +217,18 @@ struct sync_rwlock *mmu_lock(struct mmu *mmu);
 hpa_t mmu_direct_root(const struct mmu *mmu);
 
 /* Per-vCPU caches: topped up without locks, so that a fault allocates nothing under mmu.lock. */
-#define MMU_CACHE_CAPACITY 40
+#define MMU_CACHE_CAPACITY 40 /* unless configured */
 #define MMU_CACHE_MIN 5
+#define MMU_CACHE_MAX 80
 
 struct mmu_vcpu_cache {
 	struct mmu *mmu;
-	struct mmu_page *pages[MMU_CACHE_CAPACITY]; /* for the mirror: descriptor and table */
-	u32 nr_pages;
-	pfn_t external[MMU_CACHE_CAPACITY];
-	u32 nr_external;
-	struct mmu_page *direct_pages[MMU_CACHE_MIN]; /* the same for the direct root */
-	u32 nr_direct_pages;
+	u32 capacity;
+	u32 nr_pages, nr_external, nr_direct_pages;
+	struct mmu_page
+		*direct_pages[MMU_CACHE_MIN];  /* for the direct root: descriptor and table */
+	struct mmu_page *pages[MMU_CACHE_MAX]; /* the same for the mirror */
+	pfn_t external[MMU_CACHE_MAX];
 };
 
 void mmu_cache_init(struct mmu_vcpu_cache *cache, struct mmu *mmu);
@@ -308,6 +314,21 @@ int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
  * Return: as above, and -EINVAL for a @target below 4K.
  */
 int mmu_split_to_level(struct mmu *mmu, gfn_t start, gfn_t end, enum pg_level target, bool private);
+/**
+ * mmu_split_shared - no leaf maps @gfn above @target afterwards, and no fault will, beside others
+ *
+ * For an ACCEPT at @target, where the external side can split under the read lock: takes mmu.lock for
+ * reading, and lets go of it to allocate. Private tables only. Table pages come from @cache; with
+ * MMU_META_VM_CACHE what else a split needs comes from the VM's, where another reader may be faster.
+ * GUEST_INHIBIT is set in @slot (NULL: nowhere) above @target, under the same hold of the lock that
+ * found nothing left to split.
+ * Return: MMU_RET_FIXED, this call has split; MMU_RET_SPURIOUS, there was nothing to split;
+ * MMU_RET_RETRY, the external side was busy, or another thread at the entry: the leaf is as it was,
+ * come again. -EOPNOTSUPP where the external side can't; -ENOMEM; -EIO; -EINVAL as
+ * mmu_split_to_level(), and outside the tables.
+ */
+int mmu_split_shared(struct mmu *mmu, struct mmu_vcpu_cache *cache, struct mmu_slot *slot,
+		     gfn_t gfn, enum pg_level target);
 /**
  * mmu_promote - put one leaf at @level in place of the full, contiguous table that maps @gfn
  *

@@ -227,6 +227,8 @@ static void promoter_main(void *arg)
 		p->seen = sync_load_acquire(&p->turn);
 		try_candidates(vm, p->seen);
 		if (sync_load_acquire(&p->asked) != sync_load(&p->finished)) {
+			/* All exits came before: none of theirs is left for when the run is over. */
+			p->seen = sync_load_acquire(&p->turn);
 			sweep(vm);
 			sync_fetch_add(&p->finished, 1);
 			sync_wake_all(&p->done);

@@ -94,6 +94,8 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 		.shared_bit = vm->shared_bit,
 		.split_where = cfg->split_where,
 		.split_metadata = cfg->split_metadata,
+		.split_under_read_lock = tdx_splits_unblocked(vm->machine->tdx),
+		.cache_capacity = cfg->cache_capacity,
 		.external = &td_external_ops,
 		.external_ctx = vm->td,
 		.vm_bugged = on_bugged,

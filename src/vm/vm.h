@@ -97,6 +97,7 @@ struct vm_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	enum td_demote_lock demote_lock;
+	u32 cache_capacity; /* as in struct mmu_config */
 	enum vm_promote promote;
 	u32 promoter_lp; /* VM_PROMOTE_IDLE: the LP of its thread, nobody else's while the VM lives */
 	/*

@@ -250,7 +250,7 @@ static void set_private(struct gmem_file *file, u64 index, u64 nr, bool private)
 	gmem_attrs_commit(&file->attrs, next);
 }
 
-/* Rows 3, 88: attributes that change under a leaf, in part and in all of it, break 4. */
+/* Rows 7 and 88: attributes that change under a leaf, in part and in all of it, break 4. */
 static void test_attributes(void **state)
 {
 	struct gmem_file *file;

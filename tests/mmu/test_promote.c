@@ -356,6 +356,7 @@ static void row36_table_through_rcu(void **state)
 	out = r.pages_out;
 	w.sp = table_of(&r, BASE);
 	table = w.sp->table;
+	r.others_run = true;
 	assert_int_equal(sync_thread_create(&thread, walk_slowly, &w), 0);
 	while (!sync_load_acquire(&w.inside))
 		sync_relax();
@@ -364,6 +365,7 @@ static void row36_table_through_rcu(void **state)
 	assert_ptr_equal(r.host->private[table], w.sp);
 	sync_store_release(&w.leave, 1);
 	sync_thread_join(&thread);
+	r.others_run = false;
 	assert_int_equal(w.sum, 0);
 	sync_rcu_barrier();
 	assert_null(r.host->private[table]);

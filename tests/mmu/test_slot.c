@@ -37,7 +37,6 @@ static void row6_offset_mismatch(void **state)
 	mmu_slot_destroy(&slot);
 }
 
-/* Row 15: counting reasons up and down, from several threads, never touches MIXED and GUEST_INHIBIT. */
 static void count_up_and_down(void *arg)
 {
 	for (int i = 0; i < 20000; i++) {
@@ -46,6 +45,7 @@ static void count_up_and_down(void *arg)
 	}
 }
 
+/* Row 15: counting reasons up and down, from several threads, never touches MIXED and GUEST_INHIBIT. */
 static void row15_bits_survive(void **state)
 {
 	struct sync_thread threads[2];
