@@ -97,7 +97,7 @@ static int run_fault(struct bench_samples *out, enum pg_level level, u32 warm_up
 				    .profile = seam_profile_at(0)};
 	struct vm_config vc = {.memory_bytes = bytes,
 			       .nr_vcpus = 1,
-			       .backing = GMEM_THP,
+			       .file = {.backing = GMEM_THP},
 			       .max_level = level,
 			       .gpaw = 48,
 			       .sept_ve_disable = true};

@@ -75,7 +75,7 @@ static int rig_create(struct rig *rig, bool timed)
 				    .seamcall = timed ? timed_seamcall : NULL};
 	struct vm_config vc = {.memory_bytes = rig->memory_bytes,
 			       .nr_vcpus = 1,
-			       .backing = GMEM_THP,
+			       .file = {.backing = GMEM_THP},
 			       .max_level = PG_LEVEL_2M,
 			       .gpaw = 48,
 			       .sept_ve_disable = true};

@@ -199,6 +199,8 @@ _Static_assert(sizeof(struct td_params) == TDX_TD_PARAMS_SIZE, "TD_PARAMS is 102
 #define TDX_FEATURES0_NO_RBP_MOD (1ULL << 18)
 #define TDX_FEATURES0_DYNAMIC_PAMT (1ULL << 36)
 #define TDX_FEATURES0_ENHANCED_DEMOTE_INTERRUPTIBILITY (1ULL << 51)
+/* Ours, in no module: DEMOTE wants neither BLOCK nor TRACK. Enumerated by profile "next" alone. */
+#define TDX_FEATURES0_NON_BLOCKING_RESIZE (1ULL << 63)
 
 /** tdx_status_class - the part of a status that callers compare */
 static inline uint64_t tdx_status_class(uint64_t status)

@@ -9,7 +9,7 @@
 #define CHECK_LARGE 0x8000u
 
 struct check {
-	struct machine *m;
+	const struct check_host *h;
 	struct host *host;
 	char *why;
 	size_t size;
@@ -17,11 +17,13 @@ struct check {
 	u16 *users;   /* such frames of each 2M range, and CHECK_LARGE */
 	u64 nr_ranges;
 	u64 frames[FRAME_USE_COUNT]; /* found, by purpose */
+	bool has_files;		     /* FRAME_GUEST is what memory files hold, and not a test's */
 };
 
-/* One tree of one VM. */
+/* One tree of one TD. */
 struct check_tree {
-	struct vm *vm;
+	struct mmu *mmu;
+	struct vm *vm; /* NULL: nothing says what leaves may cover */
 	bool private;
 	u64 pages[PG_LEVEL_NUM];
 	u64 tables;
@@ -34,7 +36,13 @@ __printf(3, 4) int check_broken(struct check *c, int number, const char *fmt, ..
 int check_use_4k(struct check *c, pfn_t pfn, int number, const char *what);
 
 /* trees.c; Return: 0 or the number of what is broken */
-/** check_trees - 1, 2, 4, 5 and 6 of one VM; counts its leaves and tables */
-int check_trees(struct check *c, struct vm *vm);
+/** check_trees - 1, 2, 4, 5 and 6 of one TD, whose VM is @vm or NULL; counts its leaves and tables */
+int check_trees(struct check *c, struct td *td, struct mmu *mmu, struct vm *vm);
+/** check_cache - count what waits in a vCPU's cache; the module's side counts as used at 4K */
+int check_cache(struct check *c, const struct mmu_vcpu_cache *cache);
+
+/* files.c */
+/** check_files - 9 of the files and pools of all VMs; counts the frames that they hold */
+int check_files(struct check *c, struct vm *const *vms, u32 nr_vms);
 
 #endif

@@ -26,13 +26,12 @@ int check_broken(struct check *c, int number, const char *fmt, ...)
 }
 
 /* ---- 2: nothing goes on ----------------------------------------------------------------------*/
-static int check_quiet(struct check *c, const struct vm *vm)
+static int check_quiet(struct check *c, const struct td *td, const struct mmu *mmu)
 {
-	if (td_entry_held_off(vm->td))
+	if (td_entry_held_off(td))
 		return check_broken(c, 2, "the vCPUs are held out");
-	if (vm->mmu->invalidate_in_progress)
-		return check_broken(c, 2, "%u invalidations go on",
-				    vm->mmu->invalidate_in_progress);
+	if (mmu->invalidate_in_progress)
+		return check_broken(c, 2, "%u invalidations go on", mmu->invalidate_in_progress);
 	return 0;
 }
 
@@ -76,7 +75,7 @@ static int count_pairs(struct check *c, const struct seam_tdmr *t, u64 *pairs)
 			if (pamt_type(&e[i]) != PT_PAMT)
 				continue;
 			++*pairs;
-			if (!tdx_pamt_refs(c->m->tdx, range * PTRS_PER_TABLE))
+			if (!tdx_pamt_refs(c->h->tdx, range * PTRS_PER_TABLE))
 				return check_broken(c, 3,
 						    "2M range %" PRIx64 " has a pair, and no user",
 						    range);
@@ -88,7 +87,7 @@ static int count_pairs(struct check *c, const struct seam_tdmr *t, u64 *pairs)
 /* Every pair's range has users; so as many of either are the same ones. */
 static int check_pairs(struct check *c, u64 ranges_used)
 {
-	const struct seam *seam = c->m->seam;
+	const struct seam *seam = c->h->seam;
 	u64 pairs = 0;
 
 	for (u32 i = 0; i < seam->nr_tdmrs; i++) {
@@ -102,23 +101,23 @@ static int check_pairs(struct check *c, u64 ranges_used)
 				    "%" PRIu64 " 2M ranges are used at 4K, but %" PRIu64
 				    " have a pair",
 				    ranges_used, pairs);
-	if (2 * pairs != tdx_dpamt_pages(c->m->tdx))
+	if (2 * pairs != tdx_dpamt_pages(c->h->tdx))
 		return check_broken(c, 8,
 				    "%" PRIu64 " pages of pairs are in the module, but %" PRIu64
 				    " are counted",
-				    2 * pairs, tdx_dpamt_pages(c->m->tdx));
+				    2 * pairs, tdx_dpamt_pages(c->h->tdx));
 	c->frames[FRAME_PAMT] += 2 * pairs;
 	return 0;
 }
 
 static int check_users(struct check *c)
 {
-	bool dynamic = c->m->tdx->dynamic_pamt;
+	bool dynamic = c->h->tdx->dynamic_pamt;
 	u64 ranges_used = 0;
 
 	for (u64 range = 0; range < c->nr_ranges; range++) {
 		u32 users = c->users[range] & ~CHECK_LARGE;
-		u32 refs = tdx_pamt_refs(c->m->tdx, range * PTRS_PER_TABLE);
+		u32 refs = tdx_pamt_refs(c->h->tdx, range * PTRS_PER_TABLE);
 
 		if (users && (c->users[range] & CHECK_LARGE))
 			return check_broken(c, 3,
@@ -143,7 +142,7 @@ static bool frames_agree(const struct check *c, enum frame_use use)
 
 static int check_frames(struct check *c)
 {
-	const struct tdx_module *tdx = c->m->tdx;
+	const struct tdx_module *tdx = c->h->tdx;
 
 	c->frames[FRAME_PAMT] += tdx->pamt_frames;
 	for (u32 i = 0; i < tdx->nr_per_lp; i++)
@@ -152,7 +151,8 @@ static int check_frames(struct check *c)
 	if (!frames_agree(c, FRAME_MIRROR_TABLE) || !frames_agree(c, FRAME_DIRECT_TABLE))
 		sync_rcu_barrier();
 	for (enum frame_use use = 0; use < FRAME_USE_COUNT; use++)
-		if (use != FRAME_OTHER && !frames_agree(c, use))
+		if (!(use == FRAME_GUEST && !c->has_files) && use != FRAME_OTHER &&
+		    use != FRAME_FAILED && !frames_agree(c, use))
 			return check_broken(c, 8,
 					    "%" PRIu64 " frames are allocated as %s, but %" PRIu64
 					    " are somewhere",
@@ -162,38 +162,87 @@ static int check_frames(struct check *c)
 }
 
 /* ---- all of it -------------------------------------------------------------------------------*/
-static int look(struct check *c, struct vm *const *vms, u32 nr_vms)
+static int look_at_td(struct check *c, struct td *td, struct mmu *mmu, struct vm *vm)
 {
-	int broken = 0;
+	int broken = check_quiet(c, td, mmu);
 
-	for (u32 i = 0; i < nr_vms && !broken; i++) {
-		broken = check_quiet(c, vms[i]);
-		if (!broken)
-			broken = use_td(c, vms[i]->td);
-		if (!broken)
-			broken = check_trees(c, vms[i]);
-		c->frames[FRAME_GUEST] += gmem_frames(vms[i]->file);
-	}
 	if (!broken)
-		broken = check_users(c);
+		broken = use_td(c, td);
+	return broken ? broken : check_trees(c, td, mmu, vm);
+}
+
+static int look_at_vm(struct check *c, struct vm *vm)
+{
+	int broken = look_at_td(c, vm->td, vm->mmu, vm);
+
+	for (u32 i = 0; i < vm->nr_vcpus && !broken; i++)
+		broken = check_cache(c, &vm->vcpus[i].cache);
+	return broken;
+}
+
+static int look_at_bare_td(struct check *c, const struct check_td *t)
+{
+	int broken = look_at_td(c, t->td, t->mmu, NULL);
+
+	for (u32 i = 0; i < t->nr_caches && !broken; i++)
+		broken = check_cache(c, &t->caches[i]);
+	return broken;
+}
+
+static int look_at_host(struct check *c)
+{
+	int broken = check_users(c);
+
 	return broken ? broken : check_frames(c);
+}
+
+static int check_init(struct check *c, const struct check_host *h, char *why, size_t size)
+{
+	*c = (struct check){.h = h, .host = h->host, .why = why, .size = size};
+	c->nr_ranges = c->host->nr_frames / PTRS_PER_TABLE;
+	/* Zero pages until touched: both cost what is used, not what the host has. */
+	c->used_4k = calloc(c->host->nr_frames / 64, sizeof(*c->used_4k));
+	c->users = calloc(c->nr_ranges, sizeof(*c->users));
+	return c->used_4k && c->users ? 0 : -ENOMEM;
+}
+
+static void check_exit(struct check *c)
+{
+	free(c->used_4k);
+	free(c->users);
+}
+
+int check_tds(const struct check_host *h, const struct check_td *tds, u32 nr_tds, char *why,
+	      size_t size)
+{
+	struct check c;
+	int broken = check_init(&c, h, why, size);
+
+	for (u32 i = 0; i < nr_tds && !broken; i++)
+		broken = look_at_bare_td(&c, &tds[i]);
+	if (!broken)
+		broken = look_at_host(&c);
+	check_exit(&c);
+	return broken;
 }
 
 int check_vms(struct machine *m, struct vm *const *vms, u32 nr_vms, char *why, size_t size)
 {
-	struct check c = {.m = m, .host = m->host, .why = why, .size = size};
-	int broken = -ENOMEM;
+	const struct check_host h = {.host = m->host, .seam = m->seam, .tdx = m->tdx};
+	struct check c;
+	int broken;
 
 	for (u32 i = 0; i < nr_vms; i++)
 		if (vm_why_dead(vms[i]))
 			return 0;
-	c.nr_ranges = c.host->nr_frames / PTRS_PER_TABLE;
-	/* Zero pages until touched: both cost what is used, not what the host has. */
-	c.used_4k = calloc(c.host->nr_frames / 64, sizeof(*c.used_4k));
-	c.users = calloc(c.nr_ranges, sizeof(*c.users));
-	if (c.used_4k && c.users)
-		broken = look(&c, vms, nr_vms);
-	free(c.used_4k);
-	free(c.users);
+	broken = check_init(&c, &h, why, size);
+	c.has_files = true;
+	for (u32 i = 0; i < nr_vms && !broken; i++)
+		broken = look_at_vm(&c, vms[i]);
+	if (!broken)
+		broken = check_files(&c, vms, nr_vms);
+	if (!broken)
+		broken = look_at_host(&c);
+	check_exit(&c);
 	return broken;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One VM's trees: the mirror beside the module's S-EPT, entry by entry, and the direct tables. */
+/* One TD's trees: the mirror beside the module's S-EPT, entry by entry, and the direct tables. */
 #include <inttypes.h>
 
 #include "check/internal.h"
@@ -26,17 +26,19 @@ int check_use_4k(struct check *c, pfn_t pfn, int number, const char *what)
 }
 
 /* ---- 4: what a leaf may cover ----------------------------------------------------------------*/
-static int check_leaf(struct check *c, struct check_tree *t, gfn_t gfn, enum pg_level level,
-		      pfn_t pfn)
+static int check_backing(struct check *c, const struct check_tree *t, gfn_t gfn,
+			 enum pg_level level, pfn_t pfn)
 {
-	struct gmem_file *file = t->vm->file;
-	u64 nr = pages_per_level(level), index, last;
-	enum pg_level folio;
+	const struct vm_slot *slot = vm_find_slot(t->vm, gfn);
+	u64 nr = pages_per_level(level), index;
+	struct gmem_file *file;
+	enum pg_level most;
 	pfn_t backing;
 
-	t->pages[level]++;
-	if (!vm_slot_index(t->vm, gfn, &index) || !vm_slot_index(t->vm, gfn + nr - 1, &last))
+	if (!slot || nr > vm_slot_end(slot) - gfn)
 		return check_broken(c, 4, "a leaf at gfn %" PRIx64 " leaves the slot", gfn);
+	file = slot->file;
+	index = vm_slot_index(slot, gfn);
 	if (gmem_is_private(file, index) != t->private)
 		return check_broken(c, 4,
 				    "gfn %" PRIx64 " is mapped on the other side of its "
@@ -44,13 +46,32 @@ static int check_leaf(struct check *c, struct check_tree *t, gfn_t gfn, enum pg_
 				    gfn);
 	if (nr > 1 && !gmem_is_uniform(file, index, nr))
 		return check_broken(c, 4, "a leaf of mixed attributes at gfn %" PRIx64, gfn);
-	if (gmem_folio_level(file, index) < level)
+	if (gmem_leaf_level(file, index) < level)
 		return check_broken(c, 4, "a leaf at gfn %" PRIx64 " is larger than its folio",
 				    gfn);
-	if (gmem_get_pfn(file, index, &backing, &folio) || backing != pfn)
+	if (gmem_get_pfn(file, index, &backing, &most) || backing != pfn)
 		return check_broken(c, 4, "gfn %" PRIx64 " isn't mapped to its folio", gfn);
-	if (!t->private)
-		return 0;
+	if (!gmem_check_mapping(file, index, pfn, level))
+		return check_broken(c, 4,
+				    "a leaf at gfn %" PRIx64
+				    " isn't one piece of its file's memory",
+				    gfn);
+	return 0;
+}
+
+static int check_leaf(struct check *c, struct check_tree *t, gfn_t gfn, enum pg_level level,
+		      pfn_t pfn)
+{
+	u64 nr = pages_per_level(level);
+	int broken = t->vm ? check_backing(c, t, gfn, level, pfn) : 0;
+
+	t->pages[level]++;
+	if (broken || !t->private)
+		return broken;
+	if (!IS_ALIGNED(gfn | pfn, nr) || pfn >= c->host->nr_frames)
+		return check_broken(c, 4,
+				    "a leaf of level %d at gfn %" PRIx64 " maps frame %" PRIx64,
+				    level, gfn, pfn);
 	if (level == PG_LEVEL_4K)
 		return check_use_4k(c, pfn, 3, "a private page");
 	for (u64 i = 0; i < nr; i += PTRS_PER_TABLE)
@@ -117,7 +138,7 @@ static int compare(struct check *c, const struct mmu *mmu, gfn_t gfn, enum pg_le
 static int walk(struct check *c, struct check_tree *t, const struct mmu_page *table, gfn_t base,
 		const u64 *sept)
 {
-	const struct mmu *mmu = t->vm->mmu;
+	const struct mmu *mmu = t->mmu;
 	enum pg_level level = table->level;
 	int broken = 0;
 
@@ -145,21 +166,21 @@ static int walk(struct check *c, struct check_tree *t, const struct mmu_page *ta
 }
 
 /* The root of the TD's S-EPT; NULL if it has another depth than the mirror. */
-static const u64 *sept_root_of(const struct check *c, const struct vm *vm)
+static const u64 *sept_root_of(const struct check *c, const struct td *td, const struct mmu *mmu)
 {
-	const struct tdr *tdr = host_ptr(c->host, td_tdr(vm->td));
+	const struct tdr *tdr = host_ptr(c->host, td_tdr(td));
 	const struct tdcs *tdcs = host_ptr(c->host, tdr->tdcx_pa[TDCS_PAGE_FIELDS]);
 
-	if (tdcs->sept_levels != (u32)vm->mmu->mirror_root->level)
+	if (tdcs->sept_levels != (u32)mmu->mirror_root->level)
 		return NULL;
 	return host_ptr(c->host, tdr->tdcx_pa[TDCS_PAGE_SEPT_ROOT]);
 }
 
 /* ---- 5: counts -------------------------------------------------------------------------------*/
-static int compare_counts(struct check *c, const struct vm *vm, const struct check_tree *mirror,
+static int compare_counts(struct check *c, const struct check_tree *mirror,
 			  const struct check_tree *direct)
 {
-	const struct mmu_stats *s = mmu_stats(vm->mmu);
+	const struct mmu_stats *s = mmu_stats(mirror->mmu);
 
 	for (enum pg_level level = PG_LEVEL_4K; level < PG_LEVEL_NUM; level++) {
 		u64 found = mirror->pages[level] + direct->pages[level];
@@ -181,39 +202,34 @@ static int compare_counts(struct check *c, const struct vm *vm, const struct che
 	return 0;
 }
 
-/* Pages that wait in the vCPUs' caches; the module's side counts as used at 4K. */
-static int count_caches(struct check *c, const struct vm *vm)
+int check_cache(struct check *c, const struct mmu_vcpu_cache *cache)
 {
 	int broken = 0;
 
-	for (u32 i = 0; i < vm->nr_vcpus && !broken; i++) {
-		const struct mmu_vcpu_cache *cache = &vm->vcpus[i].cache;
-
-		c->frames[FRAME_MIRROR_TABLE] += cache->nr_pages;
-		c->frames[FRAME_DIRECT_TABLE] += cache->nr_direct_pages;
-		c->frames[FRAME_SEPT_TABLE] += cache->nr_external;
-		for (u32 e = 0; e < cache->nr_external && !broken; e++)
-			broken = check_use_4k(c, cache->external[e], 8, "a page for the S-EPT");
-	}
+	c->frames[FRAME_MIRROR_TABLE] += cache->nr_pages;
+	c->frames[FRAME_DIRECT_TABLE] += cache->nr_direct_pages;
+	c->frames[FRAME_SEPT_TABLE] += cache->nr_external;
+	for (u32 i = 0; i < cache->nr_external && !broken; i++)
+		broken = check_use_4k(c, cache->external[i], 8, "a page for the S-EPT");
 	return broken;
 }
 
-int check_trees(struct check *c, struct vm *vm)
+int check_trees(struct check *c, struct td *td, struct mmu *mmu, struct vm *vm)
 {
-	struct check_tree mirror = {.vm = vm, .private = true};
-	struct check_tree direct = {.vm = vm};
-	const u64 *root = sept_root_of(c, vm);
+	struct check_tree mirror = {.mmu = mmu, .vm = vm, .private = true};
+	struct check_tree direct = {.mmu = mmu, .vm = vm};
+	const u64 *root = sept_root_of(c, td, mmu);
 	int broken;
 
 	if (!root)
 		return check_broken(c, 1, "mirror and S-EPT have another depth");
-	broken = walk(c, &mirror, vm->mmu->mirror_root, 0, root);
+	broken = walk(c, &mirror, mmu->mirror_root, 0, root);
 	if (!broken)
-		broken = walk(c, &direct, vm->mmu->direct_root, 0, NULL);
+		broken = walk(c, &direct, mmu->direct_root, 0, NULL);
 	if (!broken)
-		broken = compare_counts(c, vm, &mirror, &direct);
+		broken = compare_counts(c, &mirror, &direct);
 	c->frames[FRAME_MIRROR_TABLE] += mirror.tables;
 	c->frames[FRAME_DIRECT_TABLE] += direct.tables;
 	c->frames[FRAME_SEPT_TABLE] += mirror.external;
-	return broken ? broken : count_caches(c, vm);
+	return broken;
 }

@@ -73,12 +73,13 @@ static void print_reproducer(const struct run_config *cfg)
 	fprintf(stderr,
 		"to reproduce: septum run %s --pages %s --accept %s --accept-level %s --module %s "
 		"--dpamt %s --backing %s --promote %s --split-range %s --split-metadata %s "
-		"--memory %" PRIu64 " --vcpus %u --seed %" PRIu64,
+		"--demote-lock %s --memory %" PRIu64 " --vcpus %u --seed %" PRIu64,
 		cfg->input, run_page_word(cfg->pages), run_accept_word(cfg->accept),
 		run_page_word(cfg->accept_level), cfg->profile->name,
 		cfg->dynamic_pamt ? "on" : "off", run_backing_word(cfg->backing),
 		run_promote_word(cfg->promote), run_split_where_word(cfg->split_where),
-		run_split_metadata_word(cfg->split_metadata), cfg->memory_bytes, cfg->nr_vcpus,
+		run_split_metadata_word(cfg->split_metadata),
+		run_demote_lock_word(cfg->demote_lock), cfg->memory_bytes, cfg->nr_vcpus,
 		cfg->seed);
 	for (u32 i = 0; i < cfg->nr_discards; i++)
 		fprintf(stderr, " --discard 0x%" PRIx64 ":%" PRIu64 "@%" PRIu64,

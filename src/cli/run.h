@@ -33,6 +33,7 @@ struct run_config {
 	enum vm_promote promote;
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
+	enum td_demote_lock demote_lock;
 	u64 planted_bugs;
 	const char *json;   /* NULL: none */
 	const char *events; /* likewise */
@@ -76,6 +77,7 @@ const char *run_backing_word(enum gmem_backing backing);
 const char *run_promote_word(enum vm_promote promote);
 const char *run_split_where_word(enum mmu_split_where where);
 const char *run_split_metadata_word(enum mmu_split_metadata metadata);
+const char *run_demote_lock_word(enum td_demote_lock lock);
 
 /**
  * run_execute - one replay, from an empty host to an empty host

@@ -218,11 +218,12 @@ static int run_td(const struct run_config *cfg, const struct trace *trace, struc
 	struct vm_config vc = {
 		.memory_bytes = cfg->memory_bytes,
 		.nr_vcpus = cfg->nr_vcpus,
-		.backing = cfg->backing,
+		.file = {.backing = cfg->backing},
 		.max_level = cfg->pages,
 		.gpaw = 48,
 		.split_where = cfg->split_where,
 		.split_metadata = cfg->split_metadata,
+		.demote_lock = cfg->demote_lock,
 		.promote = cfg->promote,
 		.promoter_lp = cfg->nr_vcpus,
 		/* A guest that touches before it accepts needs the #VE; Linux's wants none. */

@@ -27,6 +27,8 @@ static const struct word_value split_metadata_words[] = {{"page", MMU_META_PAGE}
 							 {"vm-cache", MMU_META_VM_CACHE},
 							 {"prealloc", MMU_META_PREALLOC},
 							 {NULL, 0}};
+static const struct word_value demote_lock_words[] = {
+	{"always", TD_DEMOTE_LOCK_ALWAYS}, {"retry", TD_DEMOTE_LOCK_SECOND_TRY}, {NULL, 0}};
 static const struct word_value switch_words[] = {{"on", true}, {"off", false}, {NULL, 0}};
 
 static const char *word_of(const struct word_value *words, int value)
@@ -65,6 +67,11 @@ const char *run_split_where_word(enum mmu_split_where where)
 const char *run_split_metadata_word(enum mmu_split_metadata metadata)
 {
 	return word_of(split_metadata_words, (int)metadata);
+}
+
+const char *run_demote_lock_word(enum td_demote_lock lock)
+{
+	return word_of(demote_lock_words, (int)lock);
 }
 
 /* Complains of @value and lists the words that would do. */
@@ -251,6 +258,7 @@ enum option_id {
 	OPT_PROMOTE,
 	OPT_SPLIT_RANGE,
 	OPT_SPLIT_METADATA,
+	OPT_DEMOTE_LOCK,
 	OPT_COMPARE,
 	OPT_SEED,
 	OPT_JSON,
@@ -290,6 +298,8 @@ static const struct option_row options[] = {
 	 "where a split before a removal looks (default ends)"},
 	{"--split-metadata", OPT_SPLIT_METADATA, "page|vm-cache|prealloc",
 	 "where the pages that a split needs come from (default page)"},
+	{"--demote-lock", OPT_DEMOTE_LOCK, "always|retry",
+	 "when a split takes the lock of Dynamic PAMT (default always)"},
 	{"--compare", OPT_COMPARE, NULL, "replay at 4K and at 2M, and show both side by side"},
 	{"--seed", OPT_SEED, "N", "seed of the values that the guest writes (default 1)"},
 	{"--json", OPT_JSON, "FILE", "write one JSON object (- for standard output)"},
@@ -407,6 +417,10 @@ static int apply(const struct option_row *row, const char *value, struct run_con
 	case OPT_SPLIT_METADATA:
 		status = parse_word(row->name, value, split_metadata_words, &v);
 		cfg->split_metadata = (enum mmu_split_metadata)v;
+		return status;
+	case OPT_DEMOTE_LOCK:
+		status = parse_word(row->name, value, demote_lock_words, &v);
+		cfg->demote_lock = (enum td_demote_lock)v;
 		return status;
 	case OPT_COMPARE:
 		cfg->compare = true;

@@ -24,7 +24,7 @@ static const char *on_off(bool on)
 
 static json_t *json_policy(const struct run_config *cfg)
 {
-	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
+	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
 			 "pages", run_page_word(cfg->pages), "memory",
 			 (json_int_t)cfg->memory_bytes, "vcpus", (json_int_t)cfg->nr_vcpus,
 			 "accept", run_accept_word(cfg->accept), "accept-level",
@@ -33,7 +33,8 @@ static json_t *json_policy(const struct run_config *cfg)
 			 on_off(cfg->dynamic_pamt), "backing", run_backing_word(cfg->backing),
 			 "promote", run_promote_word(cfg->promote), "split-range",
 			 run_split_where_word(cfg->split_where), "split-metadata",
-			 run_split_metadata_word(cfg->split_metadata), "time", "real");
+			 run_split_metadata_word(cfg->split_metadata), "demote-lock",
+			 run_demote_lock_word(cfg->demote_lock), "time", "real");
 }
 
 struct json_row {

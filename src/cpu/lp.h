@@ -62,8 +62,21 @@ struct tlb_entry {
 	u64 asid; /* 0: empty */
 	u64 fn;	  /* gpa >> level_shift, shared bit included */
 	pfn_t pfn;
-	u16 hkid;
-	bool writable;
+	/* Flushes of this LP before it was filled: no LP lives for 2^47 of them. */
+	u64 filled : 47;
+	u64 writable : 1;
+	u64 hkid : 16;
+};
+
+/*
+ * When an asid was flushed last: what was filled before is gone, though its slot still says otherwise.
+ * One asid has the word; what the former one left is dropped from the slots before it goes.
+ */
+#define TLB_FLUSH_WORDS 64
+
+struct tlb_flush {
+	u64 asid;  /* 0: nobody's */
+	u64 since; /* its entries hold if they were filled at this count of flushes, or later */
 };
 
 struct lp {
@@ -85,6 +98,8 @@ struct lp {
 	void *vcpu;   /* seam's own: what is inside, NULL outside */
 
 	u64 tlb_hits, tlb_misses; /* statistics, owner only */
+	u64 tlb_flushes;	  /* so far: the clock that entries are stamped with */
+	struct tlb_flush tlb_flush[TLB_FLUSH_WORDS]; /* by a hash of the asid */
 	struct tlb_entry tlb_4k[TLB_4K_ENTRIES];
 	struct tlb_entry tlb_2m[TLB_2M_ENTRIES];
 	struct tlb_entry tlb_1g[TLB_1G_ENTRIES];
@@ -147,7 +162,7 @@ struct ept_translation {
  * shared bit set. Key-id bits of entries are the TD's in the S-EPT; shared memory has key id 0.
  */
 bool ept_walk(const struct lp *lp, gpa_t gpa, bool write, struct ept_translation *out);
-/** lp_tlb_flush - drop what the TLB holds for @asid; VP.ENTER only */
+/** lp_tlb_flush - drop what the TLB holds for @asid, however much; VP.ENTER only */
 void lp_tlb_flush(struct lp *lp, u64 asid);
 /** lp_tlb_is_stale - the TLB has a translation of @gpa that the tables no longer give */
 bool lp_tlb_is_stale(const struct lp *lp, gpa_t gpa);

@@ -11,15 +11,32 @@ _Static_assert(!(TLB_4K_ENTRIES & (TLB_4K_ENTRIES - 1)) &&
 static u64 slot_of(const struct lp *lp, gpa_t gpa, enum pg_level level, u64 entries)
 {
 	/* Spreads the TDs of one LP, which use the same low gfns, over the array. */
-	return ((gpa >> level_shift(level)) + lp->ept.asid * 0x9E3779B1U) & (entries - 1);
+	u64 spread = (lp->ept.asid ^ lp->ept.asid >> PAGE_SHIFT) * 0x9E3779B1U;
+
+	return ((gpa >> level_shift(level)) + spread) & (entries - 1);
+}
+
+/* Asids are addresses of TDR pages: neighbours get words of their own. */
+static unsigned int flush_word_of(u64 asid)
+{
+	return (unsigned int)(asid >> PAGE_SHIFT ^ asid >> (PAGE_SHIFT + 9)) % TLB_FLUSH_WORDS;
+}
+
+/* The count of flushes from which on what was filled for @asid holds. */
+static u64 holds_since(const struct lp *lp, u64 asid)
+{
+	const struct tlb_flush *f = &lp->tlb_flush[flush_word_of(asid)];
+
+	return f->asid == asid ? f->since : 0;
 }
 
 static inline bool probe(const struct lp *lp, gpa_t gpa, enum pg_level level,
-			 const struct tlb_entry *array, u64 entries, struct ept_translation *out)
+			 const struct tlb_entry *array, u64 entries, u64 since,
+			 struct ept_translation *out)
 {
 	const struct tlb_entry *e = &array[slot_of(lp, gpa, level, entries)];
 
-	if (e->fn != gpa >> level_shift(level) || e->asid != lp->ept.asid)
+	if (e->fn != gpa >> level_shift(level) || e->asid != lp->ept.asid || e->filled < since)
 		return false;
 	*out = (struct ept_translation){
 		.pfn = e->pfn + (addr_to_fn(gpa) & (pages_per_level(level) - 1)),
@@ -32,9 +49,11 @@ static inline bool probe(const struct lp *lp, gpa_t gpa, enum pg_level level,
 
 bool tlb_lookup(const struct lp *lp, gpa_t gpa, struct ept_translation *out)
 {
-	return probe(lp, gpa, PG_LEVEL_4K, lp->tlb_4k, TLB_4K_ENTRIES, out) ||
-	       probe(lp, gpa, PG_LEVEL_2M, lp->tlb_2m, TLB_2M_ENTRIES, out) ||
-	       probe(lp, gpa, PG_LEVEL_1G, lp->tlb_1g, TLB_1G_ENTRIES, out);
+	u64 since = holds_since(lp, lp->ept.asid);
+
+	return probe(lp, gpa, PG_LEVEL_4K, lp->tlb_4k, TLB_4K_ENTRIES, since, out) ||
+	       probe(lp, gpa, PG_LEVEL_2M, lp->tlb_2m, TLB_2M_ENTRIES, since, out) ||
+	       probe(lp, gpa, PG_LEVEL_1G, lp->tlb_1g, TLB_1G_ENTRIES, since, out);
 }
 
 void tlb_fill(struct lp *lp, gpa_t gpa, const struct ept_translation *tr)
@@ -43,6 +62,7 @@ void tlb_fill(struct lp *lp, gpa_t gpa, const struct ept_translation *tr)
 		.asid = lp->ept.asid,
 		.fn = gpa >> level_shift(tr->level),
 		.pfn = fn_align_down(tr->pfn, tr->level),
+		.filled = lp->tlb_flushes & GENMASK_ULL(46, 0),
 		.hkid = tr->hkid,
 		.writable = tr->writable,
 	};
@@ -59,19 +79,30 @@ void tlb_fill(struct lp *lp, gpa_t gpa, const struct ept_translation *tr)
 	}
 }
 
-static void flush(struct tlb_entry *entries, unsigned int n, u64 asid)
+static void drop_stale_in(struct tlb_entry *entries, unsigned int n, const struct tlb_flush *f)
 {
 	for (unsigned int i = 0; i < n; i++) {
-		if (entries[i].asid == asid)
+		if (entries[i].asid == f->asid && entries[i].filled < f->since)
 			entries[i].asid = 0;
 	}
 }
 
+/* The word is wanted for another asid: what it says is written into the slots themselves. */
+static __attribute__((cold)) void settle(struct lp *lp, const struct tlb_flush *f)
+{
+	drop_stale_in(lp->tlb_4k, TLB_4K_ENTRIES, f);
+	drop_stale_in(lp->tlb_2m, TLB_2M_ENTRIES, f);
+	drop_stale_in(lp->tlb_1g, TLB_1G_ENTRIES, f);
+}
+
 void lp_tlb_flush(struct lp *lp, u64 asid)
 {
-	flush(lp->tlb_4k, TLB_4K_ENTRIES, asid);
-	flush(lp->tlb_2m, TLB_2M_ENTRIES, asid);
-	flush(lp->tlb_1g, TLB_1G_ENTRIES, asid);
+	struct tlb_flush *f = &lp->tlb_flush[flush_word_of(asid)];
+
+	if (unlikely(f->asid != asid) && f->asid)
+		settle(lp, f);
+	f->asid = asid;
+	f->since = ++lp->tlb_flushes;
 }
 
 bool lp_tlb_is_stale(const struct lp *lp, gpa_t gpa)

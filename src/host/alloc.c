@@ -296,6 +296,25 @@ void host_free(struct host *host, pfn_t pfn, enum pg_level level, enum frame_use
 	account(host, use, 0 - pages_per_level(level));
 }
 
+void host_divide(struct host *host, pfn_t pfn)
+{
+	struct frame_allocator *a = host->allocator;
+	u64 index = pfn / PTRS_PER_TABLE;
+
+	sync_mutex_lock(&a->lock);
+	if (pfn % PTRS_PER_TABLE || pfn >= host->nr_frames || !is_allocated(a, PG_LEVEL_2M, index))
+		broken("dividing what isn't allocated", pfn, PG_LEVEL_2M, FRAME_OTHER);
+	for (unsigned int word = 0; word < PTRS_PER_TABLE / 64; word++)
+		mark_used(a, PG_LEVEL_2M, index, word * 64, 64);
+	sync_mutex_unlock(&a->lock);
+}
+
+void host_change_use(struct host *host, u64 frames, enum frame_use from, enum frame_use to)
+{
+	account(host, from, 0 - frames);
+	account(host, to, frames);
+}
+
 /* ---- fixed ranges, in units of 2M -------------------------------------------------------------*/
 
 /* A run of a range: a whole 1G block (parts 0, count 512), or parts inside one word of one. */
@@ -421,6 +440,9 @@ const char *frame_use_name(enum frame_use use)
 		[FRAME_TD_CONTROL] = "TD control page",
 		[FRAME_PAMT] = "PAMT",
 		[FRAME_GUEST] = "guest memory",
+		[FRAME_HUGETLB] = "free huge page",
+		[FRAME_VMEMMAP] = "page descriptors",
+		[FRAME_FAILED] = "failed memory",
 		[FRAME_OTHER] = "other",
 	};
 

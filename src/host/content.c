@@ -82,6 +82,11 @@ static void tag_poison(struct host *host, pfn_t pfn)
 		sync_fetch_or(tag_of_frame(host, pfn), TAG_POISONED);
 }
 
+void host_poison(struct host *host, pfn_t pfn)
+{
+	tag_poison(host, pfn);
+}
+
 /* ---- dirty bits ------------------------------------------------------------------------------
  * A bit is set before the first store to its frame. Who must see the store is ordered after the
  * writer by the frame's user, and so sees the bit; the bits order nothing themselves.

@@ -7,8 +7,9 @@
  * zero while it is free, so the arrays cost nothing until a block is used:
  *
  *        free ----- taken whole -----> whole       the parent's bit; at 1G, which has no parent,
- *         |  \<---------------------/              `whole`
- *         |
+ *         |  \<---------------------/    |         `whole`
+ *         |                          host_divide() (2M)
+ *         |                              v
  *         +--- first part taken -----> divided     nr_used > 0; on the list of its level while
  *            <--- last part given ---/             nr_used < 512
  *

@@ -35,6 +35,9 @@ enum frame_use {
 	FRAME_TD_CONTROL,   /* TDR, TDCX, TDVPR */
 	FRAME_PAMT,	    /* PAMT areas, Dynamic PAMT pairs */
 	FRAME_GUEST,	    /* folios of guest memory files */
+	FRAME_HUGETLB,	    /* in a pool of huge pages, and not in use */
+	FRAME_VMEMMAP,	    /* descriptors of huge pages that are taken apart */
+	FRAME_FAILED,	    /* memory failed: never to be used again */
 	FRAME_OTHER,	    /* TDMR and TD_PARAMS buffers, shared guest memory */
 	FRAME_USE_COUNT,
 };
@@ -100,6 +103,10 @@ void host_destroy(struct host *host);
  */
 int host_alloc(struct host *host, enum pg_level level, enum frame_use use, pfn_t *pfn);
 void host_free(struct host *host, pfn_t pfn, enum pg_level level, enum frame_use use);
+/** host_divide - the 2M block at @pfn is 512 blocks of 4K from now on, each freed by itself */
+void host_divide(struct host *host, pfn_t pfn);
+/** host_change_use - @frames that are allocated for @from are for @to from now on */
+void host_change_use(struct host *host, u64 frames, enum frame_use from, enum frame_use to);
 /**
  * host_fail_alloc_at - the @n-th allocation from now on fails, once; 0: none does
  *
@@ -178,6 +185,8 @@ void host_zero(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
  * For memory whose content nobody may rely on. Clears poison, as full-line stores would.
  */
 void host_retag(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid);
+/** host_poison - the memory of frame @pfn has failed: a machine check to whoever reads it */
+void host_poison(struct host *host, pfn_t pfn);
 /** host_tag - the frame's key id and TAG_POISONED; never TAG_MIXED */
 static inline u16 host_tag(const struct host *host, pfn_t pfn)
 {

@@ -10,6 +10,7 @@
 void mmu_cache_init(struct mmu_vcpu_cache *cache, struct mmu *mmu)
 {
 	cache->mmu = mmu;
+	cache->capacity = mmu->cfg.cache_capacity ? mmu->cfg.cache_capacity : MMU_CACHE_CAPACITY;
 	cache->nr_pages = 0;
 	cache->nr_external = 0;
 	cache->nr_direct_pages = 0;
@@ -34,7 +35,7 @@ static int topup_external(struct mmu_vcpu_cache *cache)
 
 	if (likely(cache->nr_external >= MMU_CACHE_MIN))
 		return 0;
-	while (cache->nr_external < MMU_CACHE_CAPACITY) {
+	while (cache->nr_external < cache->capacity) {
 		if (cfg->external->alloc_external_spt(cfg->external_ctx,
 						      &cache->external[cache->nr_external]))
 			break;
@@ -51,7 +52,7 @@ int mmu_cache_topup(struct mmu_vcpu_cache *cache)
 	err = topup_pages(mmu, false, cache->direct_pages, &cache->nr_direct_pages, MMU_CACHE_MIN);
 	if (err || !mmu->mirror_root)
 		return err;
-	err = topup_pages(mmu, true, cache->pages, &cache->nr_pages, MMU_CACHE_CAPACITY);
+	err = topup_pages(mmu, true, cache->pages, &cache->nr_pages, cache->capacity);
 	return err ? err : topup_external(cache);
 }
 

@@ -108,6 +108,11 @@ int mmu_set_spte(struct mmu *mmu, struct mmu_iter *it, u64 new_spte);
 struct mmu_page *mmu_cache_take(struct mmu_vcpu_cache *cache, bool mirror);
 /** mmu_cache_return - put back what mmu_cache_take() gave last and nobody has seen */
 void mmu_cache_return(struct mmu_vcpu_cache *cache, struct mmu_page *sp);
+/** mmu_cache_has_room - mmu_cache_return() of a mirror page that was taken some top-ups ago is fine */
+static inline bool mmu_cache_has_room(const struct mmu_vcpu_cache *cache)
+{
+	return cache->nr_pages < cache->capacity && cache->nr_external < cache->capacity;
+}
 
 /* ---- zap.c -----------------------------------------------------------------------------------*/
 /** mmu_zap_root - empty @root of leaves and tables. Write lock held; doesn't yield. */

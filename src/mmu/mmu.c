@@ -26,6 +26,9 @@ static bool config_is_sound(const struct mmu_config *cfg)
 	if ((unsigned int)cfg->split_where > MMU_SPLIT_TWO_WALKS ||
 	    (unsigned int)cfg->split_metadata > MMU_META_PREALLOC)
 		return false;
+	if (cfg->cache_capacity &&
+	    (cfg->cache_capacity < MMU_CACHE_MIN || cfg->cache_capacity > MMU_CACHE_MAX))
+		return false;
 	return cfg->host && !(cfg->external && !cfg->shared_bit);
 }
 

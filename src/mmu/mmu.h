@@ -49,8 +49,9 @@ struct mmu_external_ops {
 	 * they were and the VM alive; after its success the child's external page is out of the
 	 * external table, and mmu gives it to free_external_spt().
 	 * Removal blocks, tracks and kicks by itself: the mirror owes no flush afterwards.
-	 * @shared: the read lock is held and failure is allowed: -EBUSY asks for a retry. Other errors
-	 * stop the VM. The entry itself may be FROZEN while this runs: look at the arguments only.
+	 * @shared: the read lock is held and failure is allowed: -EBUSY asks for a retry, with what a
+	 * split would have taken given back. Other errors stop the VM. The entry itself may be FROZEN
+	 * while this runs: look at the arguments only.
 	 */
 	int (*set_external_spte)(void *ctx, gfn_t gfn, u64 old_spte, u64 new_spte,
 				 enum pg_level level, bool shared);
@@ -79,7 +80,8 @@ struct mmu_external_ops {
 	/*
 	 * MMU_META_VM_CACHE: the same from a cache of the VM's. is_short: not enough there for one
 	 * split at @level; mmu.lock held. topup: without mmu.lock; 0 or -ENOMEM, and is_short is asked
-	 * again afterwards. Both NULL: a split needs nothing else.
+	 * again afterwards. Both NULL: a split needs nothing else. Under the read lock others may take
+	 * from the cache after is_short said no: then the split is -EBUSY.
 	 */
 	bool (*split_cache_is_short)(void *ctx, enum pg_level level);
 	int (*topup_split_cache)(void *ctx, enum pg_level level);
@@ -146,10 +148,14 @@ void mmu_slot_destroy(struct mmu_slot *slot);
  */
 void mmu_slot_update_disallow(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, int delta);
 void mmu_slot_set_mixed(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, bool mixed);
+/** mmu_slot_clear_mixed - of all blocks in [@start, @end), which are whole ones; may be empty */
+void mmu_slot_clear_mixed(struct mmu_slot *slot, gfn_t start, gfn_t end, enum pg_level level);
 bool mmu_slot_test_guest_inhibit(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 void mmu_slot_set_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 /** mmu_slot_clear_guest_inhibit - a promotion has put a leaf of @level there, mmu.lock still held */
 void mmu_slot_clear_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
+/** mmu_slot_may_promote - a leaf of @level may be there, but for GUEST_INHIBIT, which that lifts */
+bool mmu_slot_may_promote(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level);
 /** mmu_slot_max_level - largest level at which @gfn may be mapped, @max at most */
 enum pg_level mmu_slot_max_level(const struct mmu_slot *slot, gfn_t gfn, enum pg_level max);
 
@@ -172,6 +178,7 @@ struct mmu_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	bool split_under_read_lock; /* the external side can; else such a split is -EOPNOTSUPP */
+	u32 cache_capacity; /* of a vCPU's cache: MMU_CACHE_MIN to MMU_CACHE_MAX; 0: MMU_CACHE_CAPACITY */
 	struct host *host;
 	enum pg_level root_level;		 /* PG_LEVEL_512G (4 levels) or PG_LEVEL_256T (5) */
 	unsigned int shared_bit;		 /* of a GPA; private gfns never carry it */
@@ -179,6 +186,12 @@ struct mmu_config {
 	void *external_ctx;
 	/* The VM is dead: an invariant broke or a hook failed where it may not. Must not block. */
 	void (*vm_bugged)(void *ctx, const char *why);
+	/*
+	 * A leaf above 4K may map @gfn (its first) to @pfn: contiguous memory of one kind. Asked when one
+	 * is set, and before one is split or removed; no stops the VM. Any lock; must not block. NULL:
+	 * not asked.
+	 */
+	bool (*leaf_ok)(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level, bool private);
 	/* Something that shouldn't happen did, and was refused: once for each kind. NULL: nobody hears. */
 	void (*warn)(void *ctx, const char *what);
 	void *vm_ctx;
@@ -190,6 +203,8 @@ struct mmu_stats {
 	u64 external_tables;		  /* given to the external side now, without its root */
 	u64 faults_fixed, faults_retry, faults_spurious;
 	u64 splits, split_entries_visited, promotes, zaps;
+	u64 split_lock_drops; /* to get what a split needs */
+	u64 split_retries; /* what was got was gone, or the external side was busy, or a race lost */
 };
 
 /** mmu_create - roots and nothing mapped. Return: 0, -EINVAL, -ENOMEM */
@@ -202,17 +217,18 @@ struct sync_rwlock *mmu_lock(struct mmu *mmu);
 hpa_t mmu_direct_root(const struct mmu *mmu);
 
 /* Per-vCPU caches: topped up without locks, so that a fault allocates nothing under mmu.lock. */
-#define MMU_CACHE_CAPACITY 40
+#define MMU_CACHE_CAPACITY 40 /* unless configured */
 #define MMU_CACHE_MIN 5
+#define MMU_CACHE_MAX 80
 
 struct mmu_vcpu_cache {
 	struct mmu *mmu;
-	struct mmu_page *pages[MMU_CACHE_CAPACITY]; /* for the mirror: descriptor and table */
-	u32 nr_pages;
-	pfn_t external[MMU_CACHE_CAPACITY];
-	u32 nr_external;
-	struct mmu_page *direct_pages[MMU_CACHE_MIN]; /* the same for the direct root */
-	u32 nr_direct_pages;
+	u32 capacity;
+	u32 nr_pages, nr_external, nr_direct_pages;
+	struct mmu_page
+		*direct_pages[MMU_CACHE_MIN];  /* for the direct root: descriptor and table */
+	struct mmu_page *pages[MMU_CACHE_MAX]; /* the same for the mirror */
+	pfn_t external[MMU_CACHE_MAX];
 };
 
 void mmu_cache_init(struct mmu_vcpu_cache *cache, struct mmu *mmu);
@@ -299,6 +315,21 @@ int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private);
  */
 int mmu_split_to_level(struct mmu *mmu, gfn_t start, gfn_t end, enum pg_level target, bool private);
 /**
+ * mmu_split_shared - no leaf maps @gfn above @target afterwards, and no fault will, beside others
+ *
+ * For an ACCEPT at @target, where the external side can split under the read lock: takes mmu.lock for
+ * reading, and lets go of it to allocate. Private tables only. Table pages come from @cache; with
+ * MMU_META_VM_CACHE what else a split needs comes from the VM's, where another reader may be faster.
+ * GUEST_INHIBIT is set in @slot (NULL: nowhere) above @target, under the same hold of the lock that
+ * found nothing left to split.
+ * Return: MMU_RET_FIXED, this call has split; MMU_RET_SPURIOUS, there was nothing to split;
+ * MMU_RET_RETRY, the external side was busy, or another thread at the entry: the leaf is as it was,
+ * come again. -EOPNOTSUPP where the external side can't; -ENOMEM; -EIO; -EINVAL as
+ * mmu_split_to_level(), and outside the tables.
+ */
+int mmu_split_shared(struct mmu *mmu, struct mmu_vcpu_cache *cache, struct mmu_slot *slot,
+		     gfn_t gfn, enum pg_level target);
+/**
  * mmu_promote - put one leaf at @level in place of the full, contiguous table that maps @gfn
  *
  * mmu.lock held for writing, private tables only. All parts must be leaves at @level - 1. While the
@@ -315,6 +346,12 @@ int mmu_promote(struct mmu *mmu, gfn_t gfn, enum pg_level level);
  * loads for a block that is being filled in any usual order.
  */
 bool mmu_is_promotable(struct mmu *mmu, gfn_t gfn, enum pg_level level);
+/**
+ * mmu_next_table - find the first private entry at @level, at or after @gfn, that points to a table
+ *
+ * Return: true, and the entry's first gfn in @gfn (or @gfn itself, in the middle of one). Any lock mode.
+ */
+bool mmu_next_table(struct mmu *mmu, gfn_t *gfn, enum pg_level level);
 
 /* ---- looking (tests, audits, reports); any lock mode -----------------------------------------*/
 struct mmu_mapping {

@@ -69,6 +69,26 @@ static bool is_full(const u64 *table, enum pg_level level)
 	return true;
 }
 
+bool mmu_next_table(struct mmu *mmu, gfn_t *gfn, enum pg_level level)
+{
+	struct mmu_iter it;
+	bool found = false;
+
+	if (!level_is_sound(level) || !mmu->mirror_root || *gfn >= mmu->gfn_limit)
+		return false;
+	/* As in mmu_is_promotable(). */
+	sync_rcu_read_lock();
+	mmu_for_each_spte (it, mmu, mmu->mirror_root, level, *gfn, mmu->gfn_limit) {
+		if (it.level == level && spte_is_table(it.old_spte, level)) {
+			*gfn = max_u64(it.gfn, *gfn);
+			found = true;
+			break;
+		}
+	}
+	sync_rcu_read_unlock();
+	return found;
+}
+
 bool mmu_is_promotable(struct mmu *mmu, gfn_t gfn, enum pg_level level)
 {
 	struct mmu_iter it;

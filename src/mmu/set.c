@@ -26,6 +26,7 @@
  * The check makes the parts computable from the leaf, so nothing is saved for the way back.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "mmu/internal.h"
 
@@ -40,6 +41,43 @@ static inline unsigned int change_of(u64 old_spte, u64 new_spte, enum pg_level l
 	return changes[spte_kind(old_spte, level)][spte_kind(new_spte, level)];
 }
 
+/* ---- what a leaf maps ------------------------------------------------------------------------*/
+static bool ask_leaf(struct mmu *mmu, bool mirror, gfn_t gfn, u64 spte, enum pg_level level,
+		     const char *when)
+{
+	char why[128];
+
+	gfn = mmu_gfn(mmu, gfn);
+	if (likely(mmu->cfg.leaf_ok(mmu->cfg.vm_ctx, gfn, spte_pfn(spte), level, mirror)))
+		return true;
+	snprintf(why, sizeof(why),
+		 "mapping check of the MMU: a leaf of level %d at gfn 0x%llx isn't one piece of "
+		 "memory "
+		 "when it is %s",
+		 (int)level, (unsigned long long)gfn, when);
+	mmu_bug(mmu, why);
+	return false;
+}
+
+/*
+ * The leaf that comes or goes maps what may be one leaf. At 4K it can't but be contiguous and of one
+ * kind, which keeps the check off the path of 4K faults.
+ */
+static inline bool leaf_is_ok(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte, u64 new_spte,
+			      enum pg_level level)
+{
+	if (likely(level == PG_LEVEL_4K || level > PG_LEVEL_MAX_LEAF || !mmu->cfg.leaf_ok))
+		return true;
+	if (spte_is_leaf(old_spte, level))
+		return ask_leaf(mmu, mirror, gfn, old_spte, level,
+				spte_is_present(new_spte) ? "split" : "removed");
+	if (spte_is_leaf(new_spte, level))
+		return ask_leaf(mmu, mirror, gfn, new_spte, level,
+				spte_is_present(old_spte) ? "promoted" : "set");
+	return true;
+}
+
+/* ---- changes ---------------------------------------------------------------------------------*/
 /* The hook's only caller. */
 static inline int tell_external(struct mmu *mmu, gfn_t gfn, u64 old_spte, u64 new_spte,
 				enum pg_level level, bool shared)
@@ -131,6 +169,8 @@ int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 		return mmu_bug(mmu, "no legal change of an entry under the read lock");
 	if (unlikely((change & CHANGE_SPLIT) && it->mirror && !mmu->cfg.split_under_read_lock))
 		return refuse_shared_split(mmu);
+	if (!leaf_is_ok(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level))
+		return -EIO;
 	if (!it->mirror) {
 		if (!sync_cmpxchg(it->sptep, &it->old_spte, new_spte))
 			return -EBUSY;
@@ -162,6 +202,7 @@ static void remove_child(struct mmu *mmu, struct mmu_page *sp, unsigned int i)
 	if (!spte_is_present(old_spte))
 		return;
 	/* A refusal has stopped the VM; the rest goes all the same, so that the host gets it back. */
+	leaf_is_ok(mmu, sp->mirror, gfn, old_spte, SPTE_NONE, sp->level);
 	if (sp->mirror && spte_is_leaf(old_spte, sp->level))
 		tell_external(mmu, gfn, old_spte, SPTE_NONE, sp->level, false);
 	account(mmu, sp->mirror, gfn, old_spte, SPTE_NONE, sp->level, false);
@@ -228,6 +269,8 @@ static int promote(struct mmu *mmu, struct mmu_iter *it, u64 leaf)
 
 	if (!holds_all_parts(sp, leaf, it->level))
 		return -EAGAIN;
+	if (!leaf_is_ok(mmu, true, it->gfn, old_spte, leaf, it->level))
+		return -EIO;
 	freeze_parts(sp);
 	err = tell_external(mmu, it->gfn, old_spte, leaf, it->level, false);
 	if (err) {
@@ -252,6 +295,9 @@ int mmu_set_spte(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 		return mmu_bug(mmu, "no legal change of an entry");
 	if (change & CHANGE_PROMOTE)
 		return promote(mmu, it, new_spte);
+	/* A removal goes on: its frame is about to be somebody else's. */
+	if (!leaf_is_ok(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level) && new_spte)
+		return -EIO;
 	if (it->mirror && (change & CHANGE_HOOK) &&
 	    unlikely(tell_external(mmu, it->gfn, old_spte, new_spte, it->level, false)))
 		return -EIO;

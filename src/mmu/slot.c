@@ -110,6 +110,14 @@ void mmu_slot_set_mixed(struct mmu_slot *slot, gfn_t gfn, enum pg_level level, b
 		sync_fetch_and(word, ~DISALLOW_MIXED);
 }
 
+void mmu_slot_clear_mixed(struct mmu_slot *slot, gfn_t start, gfn_t end, enum pg_level level)
+{
+	/* Most have never been set: then their memory stays untouched. */
+	for (gfn_t gfn = start; gfn < end; gfn += pages_per_level(level))
+		if (sync_load(word_of(slot, gfn, level)) & DISALLOW_MIXED)
+			mmu_slot_set_mixed(slot, gfn, level, false);
+}
+
 bool mmu_slot_test_guest_inhibit(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level)
 {
 	/* Pairs with the read-modify-write in mmu_slot_set_guest_inhibit(). */
@@ -125,6 +133,12 @@ void mmu_slot_set_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level 
 void mmu_slot_clear_guest_inhibit(struct mmu_slot *slot, gfn_t gfn, enum pg_level level)
 {
 	sync_fetch_and(word_of(slot, gfn, level), ~DISALLOW_GUEST_INHIBIT);
+}
+
+bool mmu_slot_may_promote(const struct mmu_slot *slot, gfn_t gfn, enum pg_level level)
+{
+	return level <= slot->max_level &&
+	       !(sync_load(word_of(slot, gfn, level)) & ~DISALLOW_GUEST_INHIBIT);
 }
 
 enum pg_level mmu_slot_max_level(const struct mmu_slot *slot, gfn_t gfn, enum pg_level max)

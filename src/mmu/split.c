@@ -3,6 +3,7 @@
  * mmu/split: one leaf becomes a table of 512 that map the same frames. See split.h.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "mmu/split.h"
 
@@ -21,17 +22,32 @@ static const struct mmu_split_supply *const split_supply[] = {
 };
 
 /* ---- pages -----------------------------------------------------------------------------------*/
-int mmu_split_add_spare(struct mmu_split *s, enum pg_level level)
+static struct mmu_page *alloc_page(struct mmu_split *s)
 {
 	const struct mmu_config *cfg = &s->mmu->cfg;
 	struct mmu_page *sp = mmu_page_alloc_unfilled(s->mmu, s->root->mirror);
 
 	if (!sp)
-		return -ENOMEM;
+		return NULL;
 	if (sp->mirror && cfg->external->alloc_external_spt(cfg->external_ctx, &sp->external_spt)) {
 		mmu_page_free(sp);
-		return -ENOMEM;
+		return NULL;
 	}
+	return sp;
+}
+
+static struct mmu_page *take_cached_page(struct mmu_vcpu_cache *cache, bool mirror)
+{
+	return mmu_cache_topup(cache) ? NULL : mmu_cache_take(cache, mirror);
+}
+
+int mmu_split_add_spare(struct mmu_split *s, enum pg_level level)
+{
+	struct mmu_page *sp =
+		s->cache ? take_cached_page(s->cache, s->root->mirror) : alloc_page(s);
+
+	if (!sp)
+		return -ENOMEM;
 	s->spare[level][s->nr_spare[level]++] = sp;
 	return 0;
 }
@@ -40,6 +56,12 @@ void mmu_split_free_page(struct mmu_split *s, struct mmu_page *sp)
 {
 	const struct mmu_config *cfg = &s->mmu->cfg;
 
+	if (s->cache && mmu_cache_has_room(s->cache)) {
+		/* Who takes it next may link it without filling it. */
+		memset(sp->spt, 0, PAGE_SIZE);
+		mmu_cache_return(s->cache, sp);
+		return;
+	}
 	if (sp->mirror)
 		cfg->external->free_external_spt(cfg->external_ctx, sp->external_spt);
 	mmu_page_free(sp);
@@ -58,9 +80,18 @@ int mmu_split_unlocked_get(struct mmu_split *s, enum pg_level level,
 	struct mmu *mmu = s->mmu;
 	int err;
 
-	sync_write_unlock(&mmu->lock);
+	s->drops++;
+	s->retries += s->has_got;
+	s->has_got = true;
+	if (s->shared)
+		sync_read_unlock(&mmu->lock);
+	else
+		sync_write_unlock(&mmu->lock);
 	err = get(s, level);
-	sync_write_lock(&mmu->lock);
+	if (s->shared)
+		sync_read_lock(&mmu->lock);
+	else
+		sync_write_lock(&mmu->lock);
 	if (!err && unlikely(sync_load(&mmu->dead)))
 		return -EIO;
 	return err;
@@ -90,9 +121,13 @@ int mmu_split_leaf(struct mmu_split *s, struct mmu_iter *it)
 	sp = s->spare[level][s->nr_spare[level] - 1];
 	mmu_page_use(sp, mmu_gfn(s->mmu, it->gfn), level - 1);
 	fill_table(sp->spt, it->old_spte, level);
-	err = mmu_set_spte(s->mmu, it, spte_make_table(sp->table));
-	if (likely(!err))
+	err = s->shared ? mmu_set_spte_atomic(s->mmu, it, spte_make_table(sp->table))
+			: mmu_set_spte(s->mmu, it, spte_make_table(sp->table));
+	s->retries += err == -EBUSY;
+	if (likely(!err)) {
 		s->nr_spare[level]--;
+		s->has_got = false;
+	}
 	return err;
 }
 
@@ -107,28 +142,39 @@ bool mmu_split_visit(struct mmu_split *s, struct mmu_iter *it)
 
 /* ---- a range ---------------------------------------------------------------------------------*/
 
+void mmu_split_init(struct mmu_split *s, struct mmu *mmu, const struct mmu_page *root)
+{
+	*s = (struct mmu_split){
+		.mmu = mmu,
+		.root = root,
+		.supply = split_supply[mmu->cfg.split_metadata],
+	};
+}
+
+void mmu_split_exit(struct mmu_split *s)
+{
+	struct mmu_stats *stats = &s->mmu->stats;
+
+	give_back_spares(s);
+	sync_add_relaxed(&stats->split_entries_visited, s->visited);
+	if (s->drops)
+		sync_add_relaxed(&stats->split_lock_drops, s->drops);
+	if (s->retries)
+		sync_add_relaxed(&stats->split_retries, s->retries);
+}
+
 /* Makes [*start, *end) gfns of the root's; false when there is nothing to look for. */
 static bool split_begin(struct mmu_split *s, struct mmu *mmu, gfn_t *start, gfn_t *end,
 			bool private)
 {
 	sync_rwlock_assert_write(&mmu->lock);
-	*s = (struct mmu_split){
-		.mmu = mmu,
-		.root = private ? mmu->mirror_root : mmu->direct_root,
-		.supply = split_supply[mmu->cfg.split_metadata],
-	};
+	mmu_split_init(s, mmu, private ? mmu->mirror_root : mmu->direct_root);
 	*end = min_u64(*end, mmu->gfn_limit);
 	if (!s->root || *start >= *end)
 		return false;
 	*start = mmu_root_gfn(mmu, *start, private);
 	*end = mmu_root_gfn(mmu, *end - 1, private) + 1;
 	return true;
-}
-
-static void split_end(struct mmu_split *s)
-{
-	give_back_spares(s);
-	sync_add_relaxed(&s->mmu->stats.split_entries_visited, s->visited);
 }
 
 int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private)
@@ -144,7 +190,7 @@ int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private)
 		err = s.supply->reserve(&s, start, end);
 	if (!err)
 		err = split_where[mmu->cfg.split_where](&s, start, end);
-	split_end(&s);
+	mmu_split_exit(&s);
 	return err;
 }
 
@@ -175,6 +221,6 @@ int mmu_split_to_level(struct mmu *mmu, gfn_t start, gfn_t end, enum pg_level ta
 	if (unlikely(sync_load(&mmu->dead)))
 		return -EIO;
 	err = split_all(&s, start, end, target);
-	split_end(&s);
+	mmu_split_exit(&s);
 	return err;
 }

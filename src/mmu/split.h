@@ -3,7 +3,7 @@
  * mmu/split: what the files of the splitter share. split.c splits one leaf and drops mmu.lock for
  * what that needs; a policy says where leaves are looked for (split_ends.c, split_walk.c,
  * split_two_walks.c), another where the pages come from (split_page.c, split_vm_cache.c,
- * split_prealloc.c).
+ * split_prealloc.c). split_shared.c does it beside others, under the read lock.
  *
  *	find a leaf to split <-----------------------------+
  *	is_ready? --- no ---> unlock, get, lock, restart --+
@@ -29,13 +29,20 @@ struct mmu_split {
 	/* Pages that wait for a leaf, by its level. */
 	struct mmu_page *spare[PG_LEVEL_MAX_LEAF + 1][SPLIT_SPARES];
 	u32 nr_spare[PG_LEVEL_MAX_LEAF + 1];
+	struct mmu_vcpu_cache *cache;	 /* whose table pages are taken; NULL: allocated */
+	bool shared;			 /* mmu.lock is held for reading */
+	bool has_got;			 /* since the last split: a further get() is a retry */
 	u64 visited;			 /* entries looked at */
+	u64 drops, retries;		 /* as in struct mmu_stats */
 	bool keeps_lock;		 /* reserve() got all there is to get: no yields */
 	bool cache_is_short;		 /* vm-cache: at the last is_ready() */
 	u32 need[PG_LEVEL_MAX_LEAF + 1]; /* prealloc: pages that the range needs, by level */
 };
 
-/* Where a split's pages come from. All are called with mmu.lock held for writing, but for get(). */
+/*
+ * Where a split's pages come from. All are called with mmu.lock held, for reading if s->shared, but
+ * for get(), and for give_back() of a shared split.
+ */
 struct mmu_split_supply {
 	/* Before the first look for a leaf that crosses an end of [start, end); may drop the lock. NULL:
 	 * nothing is got in advance. Return: 0, -ENOMEM, -EIO. */
@@ -53,11 +60,15 @@ extern const struct mmu_split_supply mmu_split_vm_cache;
 extern const struct mmu_split_supply mmu_split_prealloc;
 
 /* ---- split.c ---------------------------------------------------------------------------------*/
+/** mmu_split_init - to split in @root's tables; nothing is got yet */
+void mmu_split_init(struct mmu_split *s, struct mmu *mmu, const struct mmu_page *root);
+/** mmu_split_exit - give back what is left over, and count */
+void mmu_split_exit(struct mmu_split *s);
 /**
  * mmu_split_leaf - split the leaf that @it stands at, to the level below
  *
  * Or let go of mmu.lock to get what that needs: then @it has yielded, and the caller continues.
- * Return: 0; -ENOMEM and -EIO with the leaf as it was.
+ * Return: 0; -ENOMEM, -EIO, and under the read lock -EBUSY and -EOPNOTSUPP, with the leaf as it was.
  */
 int mmu_split_leaf(struct mmu_split *s, struct mmu_iter *it);
 /** mmu_split_visit - @it came to an entry; true if the walk yielded there and must continue */

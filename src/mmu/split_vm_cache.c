@@ -3,6 +3,10 @@
  * mmu/split_vm_cache: MMU_META_VM_CACHE. What the external side needs beside the table's own page is
  * in a cache of the VM's, which others use as well. Between a top-up and the lock they may have
  * emptied it; so it is asked again under the lock, under which the split then takes from it.
+ *
+ * Held for writing, the lock makes the answer last. Held for reading it doesn't: two readers may both
+ * hear that there is enough, and the one that takes second finds too little. The external side tells
+ * that under its own lock: -EBUSY, and the split is tried again.
  */
 #include <errno.h>
 

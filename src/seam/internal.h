@@ -104,7 +104,7 @@ struct td_exit {
 
 struct held_lock {
 	u16 *word;
-	enum lock_mode mode;
+	u16 units; /* lock_word_units() of the mode */
 };
 
 #define LEAF_MAX_LOCKS 20
@@ -187,6 +187,15 @@ static inline void leaf_step_end(const struct leaf_ctx *ctx)
 /** leaf_end - unlock all that the leaf has locked, last first */
 void leaf_end(struct leaf_ctx *ctx);
 
+/** leaf_note_lock - @word has been locked in @mode */
+static inline void leaf_note_lock(struct leaf_ctx *ctx, u16 *word, enum lock_mode mode)
+{
+	struct held_lock *held = &ctx->held[ctx->nr_held++];
+
+	held->word = word;
+	held->units = lock_word_units(mode);
+}
+
 /**
  * leaf_lock - a host's attempt at @word; noted in @ctx when it succeeds
  *
@@ -196,7 +205,7 @@ static inline bool leaf_lock(struct leaf_ctx *ctx, u16 *word, enum lock_mode mod
 {
 	if (unlikely(!hp_lock_host(word, mode)))
 		return false;
-	ctx->held[ctx->nr_held++] = (struct held_lock){word, mode};
+	leaf_note_lock(ctx, word, mode);
 	return true;
 }
 
@@ -205,7 +214,7 @@ static inline bool leaf_lock_plain(struct leaf_ctx *ctx, u16 *word, enum lock_mo
 {
 	if (unlikely(!plain_lock(word, mode)))
 		return false;
-	ctx->held[ctx->nr_held++] = (struct held_lock){word, mode};
+	leaf_note_lock(ctx, word, mode);
 	return true;
 }
 

@@ -7,11 +7,9 @@ void leaf_end(struct leaf_ctx *ctx)
 {
 	if (ctx->entry_locked)
 		sept_unlock(ctx);
-	while (ctx->nr_held) {
-		const struct held_lock *held = &ctx->held[--ctx->nr_held];
-
-		hp_unlock(held->word, held->mode);
-	}
+	for (u32 i = ctx->nr_held; i-- > 0;)
+		sync_fetch_sub(ctx->held[i].word, ctx->held[i].units); /* hp_unlock() */
+	ctx->nr_held = 0;
 }
 
 void leaf_unlock(struct leaf_ctx *ctx, const u16 *word)
@@ -19,7 +17,7 @@ void leaf_unlock(struct leaf_ctx *ctx, const u16 *word)
 	for (u32 i = ctx->nr_held; i-- > 0;) {
 		if (ctx->held[i].word != word)
 			continue;
-		hp_unlock(ctx->held[i].word, ctx->held[i].mode);
+		sync_fetch_sub(ctx->held[i].word, ctx->held[i].units); /* hp_unlock() */
 		for (u32 j = i + 1; j < ctx->nr_held; j++)
 			ctx->held[j - 1] = ctx->held[j];
 		ctx->nr_held--;

@@ -35,10 +35,16 @@ static inline bool lock_word_conflicts(u16 word, enum lock_mode mode)
 	return mode == MODE_SHARED ? word & LOCK_WORD_EXCLUSIVE : lock_word_is_held(word);
 }
 
+/* What a holder in @mode has added to the word. */
+static inline u16 lock_word_units(enum lock_mode mode)
+{
+	return mode == MODE_SHARED ? LOCK_WORD_READER : LOCK_WORD_EXCLUSIVE;
+}
+
 static inline u16 lock_word_acquired(u16 word, enum lock_mode mode)
 {
 	word &= (u16)~LOCK_WORD_HOST_PRIORITY;
-	return (u16)(word + (mode == MODE_SHARED ? LOCK_WORD_READER : LOCK_WORD_EXCLUSIVE));
+	return (u16)(word + lock_word_units(mode));
 }
 
 /**
@@ -64,7 +70,7 @@ static inline bool hp_lock_host(u16 *word, enum lock_mode mode)
 /** hp_unlock - keeps a host-priority bit that somebody has set meanwhile */
 static inline void hp_unlock(u16 *word, enum lock_mode mode)
 {
-	sync_fetch_sub(word, (u16)(mode == MODE_SHARED ? LOCK_WORD_READER : LOCK_WORD_EXCLUSIVE));
+	sync_fetch_sub(word, lock_word_units(mode));
 }
 
 /** plain_lock - an attempt at a lock without host priority (epoch, KOT); hp_unlock() ends it */

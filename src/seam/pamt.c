@@ -28,12 +28,20 @@ static pfn_t frame_of(const struct leaf_ctx *ctx, const struct pamt_entry *entry
 	return (pfn_t)((const u8 *)entry - ctx->host->memory) >> PAGE_SHIFT;
 }
 
-static bool lock_entry(struct leaf_ctx *ctx, struct pamt_entry *entry, enum lock_mode mode)
+/* The host-priority bit stays: the frame no longer reads as zero. */
+static __attribute__((cold)) void note_refused(const struct leaf_ctx *ctx,
+					       const struct pamt_entry *entry)
+{
+	host_frame_dirty(ctx->host, frame_of(ctx, entry));
+}
+
+/* Inlined, as what follows: a leaf takes three of these for each page, with the mode known. */
+static inline __attribute__((always_inline)) bool
+lock_entry(struct leaf_ctx *ctx, struct pamt_entry *entry, enum lock_mode mode)
 {
 	if (likely(leaf_lock(ctx, &entry->lock, mode)))
 		return true;
-	/* The host-priority bit stays: the frame no longer reads as zero. */
-	host_frame_dirty(ctx->host, frame_of(ctx, entry));
+	note_refused(ctx, entry);
 	return false;
 }
 
@@ -60,31 +68,52 @@ static struct pamt_entry *entry_4k(const struct seam *seam, const struct seam_td
 	return (struct pamt_entry *)host_ptr(seam->host, page) + index % PAMT_NODE_ENTRIES_PER_PAGE;
 }
 
+enum walk_step {
+	WALK_DOWN,
+	WALK_ENDS,
+	WALK_BUSY,
+};
+
+/* The entry at @at, 2 or 1, of a walk to @level. */
+static inline __attribute__((always_inline)) enum walk_step
+walk_block(struct leaf_ctx *ctx, const struct seam_tdmr *tdmr, hpa_t hpa, u32 at, u32 level,
+	   enum lock_mode mode, struct pamt_ref *out)
+{
+	const struct seam *seam = ctx->seam;
+	struct pamt_entry *entry = pamt_area_entry(seam, tdmr, hpa, at);
+	bool stops;
+
+	out->entry = entry;
+	out->level = at;
+	if (at == level)
+		return lock_entry(ctx, entry, mode) ? WALK_ENDS : WALK_BUSY;
+	stops = stops_walk(seam, pamt_type(entry), at);
+	if (unlikely(stops && level == PAMT_REAL_LEVEL)) {
+		if (!lock_entry(ctx, entry, mode))
+			return WALK_BUSY;
+	} else if (!lock_entry(ctx, entry, MODE_SHARED)) {
+		return WALK_BUSY;
+	}
+	/* Changed before it was locked, and the mode fits no more: as good as busy. */
+	if (unlikely(stops_walk(seam, pamt_type(entry), at) != stops))
+		return WALK_BUSY;
+	return unlikely(stops) ? WALK_ENDS : WALK_DOWN;
+}
+
 bool pamt_walk(struct leaf_ctx *ctx, const struct seam_tdmr *tdmr, hpa_t hpa, u32 level,
 	       enum lock_mode mode, struct pamt_ref *out)
 {
 	const struct seam *seam = ctx->seam;
-	struct pamt_entry *entry = NULL, *node;
+	struct pamt_entry *entry, *node;
+	enum walk_step step;
 
 	out->node = NULL;
-	for (u32 at = 2; at > 0; at--) {
-		bool stops;
-
-		entry = pamt_area_entry(seam, tdmr, hpa, at);
-		out->entry = entry;
-		out->level = at;
-		if (at == level)
-			return lock_entry(ctx, entry, mode);
-		stops = stops_walk(seam, pamt_type(entry), at);
-		if (!lock_entry(ctx, entry, stops && level == PAMT_REAL_LEVEL ? mode : MODE_SHARED))
-			return false;
-		/* Changed before it was locked, and the mode fits no more: as good as busy. */
-		if (unlikely(stops_walk(seam, pamt_type(entry), at) != stops))
-			return false;
-		if (stops)
-			return true;
-	}
-	node = entry;
+	step = walk_block(ctx, tdmr, hpa, 2, level, mode, out);
+	if (step == WALK_DOWN)
+		step = walk_block(ctx, tdmr, hpa, 1, level, mode, out);
+	if (step != WALK_DOWN)
+		return step == WALK_ENDS;
+	node = out->entry;
 	entry = entry_4k(seam, tdmr, node, hpa);
 	/* The caller sees a node where he wants a page. */
 	if (unlikely(!entry))

@@ -42,7 +42,7 @@ static const struct seam_profile profiles[] = {
 		.promote_tree_exclusive = true,
 		.pamt_removal_hint = true,
 		.demote_without_block = true,
-		.features0 = FEATURES_1_5_28,
+		.features0 = FEATURES_1_5_28 | TDX_FEATURES0_NON_BLOCKING_RESIZE,
 	},
 };
 

@@ -33,8 +33,13 @@ const struct sept_state sept_states[SEPT_STATE_COUNT] = {
 #undef SEPT_STATE
 };
 
-const u8 sept_state_by_encoding[128] = {
-#define SEPT_STATE(sym, enc, ...) [enc] = SEPT_##sym + 1,
+/*
+ * FREE for what is no state's encoding: only a table page that somebody wrote to under another key
+ * id holds that.
+ */
+_Static_assert(SEPT_FREE == 0, "entries of the table that aren't named mean FREE");
+static const u8 state_by_encoding[128] = {
+#define SEPT_STATE(sym, enc, ...) [enc] = SEPT_##sym,
 #include "seam/sept_states.def"
 #undef SEPT_STATE
 };
@@ -45,10 +50,7 @@ const u8 sept_state_by_encoding[128] = {
 
 const struct sept_state *sept_state_of(u64 value)
 {
-	u8 index = sept_state_by_encoding[sept_encoding(value)];
-
-	/* Only a table page that somebody wrote to under another key id holds anything else. */
-	return &sept_states[index ? index - 1 : SEPT_FREE];
+	return &sept_states[state_by_encoding[sept_encoding(value)]];
 }
 
 u64 sept_make(enum sept_state_id id, hpa_t hpa, u16 hkid)
@@ -82,12 +84,18 @@ static void note_value(struct leaf_ctx *ctx, u64 value)
 	ctx->state = sept_state_of(value);
 }
 
-/* The entry of ctx->gpa in the table at @hpa; NULL when that isn't a table as the module left it. */
-static u64 *entry_in(const struct leaf_ctx *ctx, hpa_t hpa, u32 level)
+static bool leads_on(u64 value)
 {
-	if (unlikely(!page_is_intact(ctx->host, hpa, ctx->tdr->hkid)))
-		return NULL;
-	return (u64 *)host_ptr(ctx->host, hpa) + sept_index(ctx->gpa, level);
+	return !(value & SEPT_LEAF) && (value & SEPT_RWX);
+}
+
+/* Where the walk found nothing that it may believe. */
+static __attribute__((cold)) bool stop_before_root(struct leaf_ctx *ctx, u32 at)
+{
+	ctx->entry = NULL;
+	ctx->found_level = at;
+	note_value(ctx, sept_states[SEPT_FREE].raw);
+	return false;
 }
 
 /*
@@ -97,26 +105,27 @@ static u64 *entry_in(const struct leaf_ctx *ctx, hpa_t hpa, u32 level)
  */
 bool sept_walk(struct leaf_ctx *ctx, u32 level)
 {
+	/* In variables, since each acquire would make the compiler load them anew. */
+	const struct host *host = ctx->host;
+	const gpa_t gpa = ctx->gpa;
+	const u16 hkid = ctx->tdr->hkid;
+	hpa_t table = ctx->tdr->tdcx_pa[TDCS_PAGE_SEPT_ROOT];
 	u32 at = ctx->tdcs->sept_levels - 1;
-	u64 *entry = entry_in(ctx, ctx->tdr->tdcx_pa[TDCS_PAGE_SEPT_ROOT], at);
+	u64 *entry;
 	u64 value;
 
-	if (unlikely(!entry)) {
-		ctx->entry = NULL;
-		ctx->found_level = at;
-		note_value(ctx, sept_states[SEPT_FREE].raw);
-		return false;
-	}
-	value = sync_load_acquire(entry); /* pairs with sept_set() */
-
-	while (at > level && !(value & SEPT_LEAF) && (value & SEPT_RWX)) {
-		u64 *below = entry_in(ctx, sept_hpa(value), at - 1);
-
-		if (unlikely(!below))
-			break;
-		entry = below;
-		at--;
+	if (unlikely(!page_is_intact(host, table, hkid)))
+		return stop_before_root(ctx, at);
+	for (;;) {
+		entry = (u64 *)host_ptr(host, table) + sept_index(gpa, at);
 		value = sync_load_acquire(entry); /* pairs with sept_set() */
+		if (at <= level || !leads_on(value))
+			break;
+		table = sept_hpa(value);
+		/* Not a table as the module left it: the walk ends above. */
+		if (unlikely(!page_is_intact(host, table, hkid)))
+			break;
+		at--;
 	}
 	ctx->entry = entry;
 	ctx->found_level = at;

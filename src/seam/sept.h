@@ -69,7 +69,6 @@ struct sept_state {
 };
 
 extern const struct sept_state sept_states[SEPT_STATE_COUNT];
-extern const u8 sept_state_by_encoding[128]; /* id + 1; 0: no such state */
 
 /** sept_encoding - the seven state bits of entry @value: D, 53, 54, 55, 56, 6, 7 */
 static inline unsigned int sept_encoding(u64 value)

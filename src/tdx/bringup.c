@@ -57,6 +57,11 @@ bool tdx_huge_pages_ok(const struct tdx_module *m)
 	return m->features0 & TDX_FEATURES0_ENHANCED_DEMOTE_INTERRUPTIBILITY;
 }
 
+bool tdx_splits_unblocked(const struct tdx_module *m)
+{
+	return m->features0 & TDX_FEATURES0_NON_BLOCKING_RESIZE;
+}
+
 static int sys_rd(struct tdx_module *m, u64 field, u64 *value)
 {
 	struct tdx_regs r = {.rdx = field};

@@ -19,8 +19,8 @@
  *   0 --DEMOTE, then cmpxchg--> 512 --each page removed: put--> ... --> 0
  *   0 <--PROMOTE, then cmpxchg-- 512
  *
- * All frames of the range are that leaf's, under mmu.lock held for writing: nobody else gets or
- * puts one.
+ * All frames of the range are that leaf's. Nobody else gets or puts one: mmu.lock is held for writing,
+ * or for reading with the leaf's entry FROZEN.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -10,7 +10,8 @@
  *
  * Several threads may top up at once, and one may take what another brought: so the question is
  * asked again. One pair is enough, since a split drops mmu.lock for its table page anyway. is_short
- * reads the count without the cache's lock: only who holds mmu.lock makes it fall.
+ * reads the count without the cache's lock: only who holds mmu.lock makes it fall. Under the read lock
+ * that may be several, so the answer holds no longer than until one of them takes: then take says no.
  */
 #include "tdx/internal.h"
 

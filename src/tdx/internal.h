@@ -200,6 +200,12 @@ int td_track(struct td *td);
 int td_bugged(struct td *td, enum tdh_leaf leaf, u64 status);
 /** td_illegal - stop the VM because of @what; Return: -EIO */
 int td_illegal(struct td *td, const char *what);
+/**
+ * td_check_leaf - td_ops.leaf_ok, before @leaf is called for a leaf of the mirror
+ *
+ * Return: 0, or -EIO and the VM is dead.
+ */
+int td_check_leaf(struct td *td, enum tdh_leaf leaf, gfn_t gfn, enum pg_level level, pfn_t pfn);
 /** td_block_and_track - no vCPU uses a translation through the entry any more; 0 or -EIO */
 int td_block_and_track(struct td *td, struct td_mem_call *c);
 /** tdx_warn - tell whoever listens that @what happened */

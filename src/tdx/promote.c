@@ -63,6 +63,9 @@ int td_promote(struct td *td, gfn_t gfn, enum pg_level level, u64 old_spte, u64 
 	/* Such a module can't be asked to split the leaf again. */
 	if (!tdx_huge_pages_ok(td->module))
 		return -EAGAIN;
+	err = td_check_leaf(td, TDH_MEM_PAGE_PROMOTE, gfn, level, mmu_spte_pfn(new_spte));
+	if (err)
+		return err;
 	err = change_external(td, &c);
 	if (err)
 		return err;

@@ -37,6 +37,20 @@ int td_bugged(struct td *td, enum tdh_leaf leaf, u64 status)
 	return -EIO;
 }
 
+int td_check_leaf(struct td *td, enum tdh_leaf leaf, gfn_t gfn, enum pg_level level, pfn_t pfn)
+{
+	char why[128];
+
+	if (likely(level == PG_LEVEL_4K || !td->ops.leaf_ok) ||
+	    td->ops.leaf_ok(td->ops.vm, gfn, pfn, level))
+		return 0;
+	snprintf(why, sizeof(why),
+		 "mapping check before %s: a leaf of level %d at gfn 0x%llx isn't one piece of "
+		 "memory",
+		 tdh_leaf_name(leaf), (int)level, (unsigned long long)gfn);
+	return td_illegal(td, why);
+}
+
 /* ---- map, link -------------------------------------------------------------------------------*/
 /* What a map or link comes to: BUSY is for the fault path to retry, other failures are final. */
 static int map_result(struct td *td, enum tdh_leaf leaf, u64 status)
@@ -67,9 +81,11 @@ static int map_leaf(struct td *td, gfn_t gfn, enum pg_level level, u64 spte)
 		err = tdx_pamt_get_locked(td->module, pfn);
 		if (unlikely(err == -EIO))
 			return td_illegal(td, "TDH.PHYMEM.PAMT.ADD was refused");
-		if (unlikely(err))
-			return err;
+	} else {
+		err = td_check_leaf(td, TDH_MEM_PAGE_AUG, gfn, level, pfn);
 	}
+	if (unlikely(err))
+		return err;
 	err = add_or_aug(td, gfn, level, pfn);
 	if (unlikely(err) && level == PG_LEVEL_4K)
 		tdx_pamt_put(td->module, pfn);
@@ -136,6 +152,9 @@ static int remove_leaf(struct td *td, gfn_t gfn, enum pg_level level, u64 spte)
 	pfn_t pfn = mmu_spte_pfn(spte);
 	int err;
 
+	/* A removal goes on: its frame is about to be somebody else's. */
+	td_check_leaf(td, td->key_released ? TDH_PHYMEM_PAGE_RECLAIM : TDH_MEM_PAGE_REMOVE, gfn,
+		      level, pfn);
 	if (td->key_released) {
 		err = td_reclaim(td->module, pfn, level);
 		if (err)

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * leaf -> table: BLOCK, TRACK, kick, DEMOTE.
+ * leaf -> table: BLOCK, TRACK, kick, DEMOTE; or DEMOTE alone, if the module wants no more.
  *
  * A DEMOTE that succeeds leaves the entry open, so there is no UNBLOCK. One that fails leaves it
  * blocked; since the only failure that a VM survives is a first BUSY, nobody has to undo that. All
  * of it under mmu.lock held for writing: a reader may neither kick nor wait for an UNBLOCK.
+ *
+ * A module that needs no BLOCK leaves nothing behind when DEMOTE is BUSY, and nobody has to be out. So
+ * several vCPUs may split at once under the read lock, and a BUSY is the MMU's to retry, which puts
+ * the old leaf back. The pair that a cache had for one of them may be gone when the next one takes.
  *
  * With Dynamic PAMT a 2M leaf takes a pair along. DEMOTE locks the 2M ranges that the pair's pages
  * lie in, shared; a PAMT.ADD or PAMT.REMOVE there, by whatever TD, has them exclusive. Holding our
@@ -52,25 +56,43 @@ static void finish_pair(struct td *td, struct mmu_page *sp, const struct td_mem_
 	}
 }
 
+static int demote_result(struct td *td, u64 status)
+{
+	return status == TDX_SUCCESS ? 0 : td_bugged(td, TDH_MEM_PAGE_DEMOTE, status);
+}
+
+/* mmu.lock is held for writing. */
+static int demote_alone(struct td_mem_call *c)
+{
+	if (!tdx_splits_unblocked(c->td->module) && td_block_and_track(c->td, c))
+		return -EIO;
+	return demote_result(c->td, td_call_no_vcpus(demote, c));
+}
+
+/* mmu.lock is held for reading. What makes the second of two calls BUSY is soon gone. */
+static int demote_beside_others(struct td_mem_call *c)
+{
+	u64 status = demote(c);
+
+	return tdx_operand_is_busy(status) ? -EBUSY : demote_result(c->td, status);
+}
+
 int td_split(struct td *td, gfn_t gfn, enum pg_level level, u64 old_spte, u64 new_spte, bool shared)
 {
 	struct mmu_page *sp = mmu_spte_child(td->mmu, new_spte);
 	struct td_mem_call c = {.td = td, .gfn = gfn, .level = level, .table = sp->external_spt};
-	u64 status;
 	int err;
 
-	if (shared)
+	if (shared && !tdx_splits_unblocked(td->module))
 		return -EOPNOTSUPP;
 	if (!td_is_runnable(td) || td->key_released)
 		return td_illegal(td, "a leaf is split of a TD that can't run");
+	err = td_check_leaf(td, TDH_MEM_PAGE_DEMOTE, gfn, level, mmu_spte_pfn(old_spte));
+	if (err)
+		return err;
 	if (td_split_needs_pair(td, level) && !take_pair(td, sp, &c))
-		return td_illegal(td, "a split came without a Dynamic PAMT pair");
-	err = td_block_and_track(td, &c);
-	if (!err) {
-		status = td_call_no_vcpus(demote, &c);
-		if (status != TDX_SUCCESS)
-			err = td_bugged(td, TDH_MEM_PAGE_DEMOTE, status);
-	}
+		return shared ? -EBUSY : td_illegal(td, "a split came without a Dynamic PAMT pair");
+	err = shared ? demote_beside_others(&c) : demote_alone(&c);
 	if (c.has_pair)
 		finish_pair(td, sp, &c, old_spte, err);
 	return err;

@@ -73,6 +73,8 @@ u64 tdx_dpamt_pages(const struct tdx_module *module);
 u32 tdx_pamt_refs(const struct tdx_module *module, pfn_t pfn);
 /** tdx_huge_pages_ok - the module has feature bit 51, so private memory may be mapped at 2M */
 bool tdx_huge_pages_ok(const struct tdx_module *module);
+/** tdx_splits_unblocked - the module's DEMOTE wants neither BLOCK nor TRACK, so vCPUs may go on */
+bool tdx_splits_unblocked(const struct tdx_module *module);
 /** tdx_leaf_stats - calls of host leaf @leaf so far, all TDs and LPs together */
 struct tdx_leaf_stats tdx_leaf_stats(const struct tdx_module *module, unsigned int leaf);
 
@@ -84,6 +86,12 @@ struct td_ops {
 	/* Makes every vCPU leave the guest, and returns when each has been outside once. */
 	void (*kick_and_wait)(void *vm);
 	void (*vm_bugged)(void *vm, const char *why);
+	/*
+	 * A private leaf above 4K may map @gfn (its first) to @pfn: contiguous memory of one kind. Asked
+	 * before AUG, DEMOTE, PROMOTE, REMOVE and RECLAIM; no stops the VM. mmu.lock held; must not
+	 * block. NULL: not asked.
+	 */
+	bool (*leaf_ok)(void *vm, gfn_t gfn, pfn_t pfn, enum pg_level level);
 	void *vm;
 };
 
@@ -105,8 +113,9 @@ struct td_config {
 };
 
 /*
- * ctx: the struct td. Splits are refused under the read lock (-EOPNOTSUPP, nothing called): every
- * module that says so needs BLOCK first, which only UNBLOCK takes back, which may be BUSY. A split
+ * ctx: the struct td. Splits are refused under the read lock (-EOPNOTSUPP, nothing called) where the
+ * module wants BLOCK first, as all real ones do: only UNBLOCK takes that back, and may be BUSY. With
+ * tdx_splits_unblocked() a split is one DEMOTE, under either lock. A split
  * and a promotion need a module with feature bit 51; without it a promotion is refused (-EAGAIN),
  * since the leaf could never be split again.
  */

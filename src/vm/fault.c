@@ -36,18 +36,66 @@ static int die_before_accept(struct vm *vm, gpa_t gpa)
  *
  * No flush is owed: a split has had every vCPU out.
  */
-static int limit_to_accept_level(struct vm *vm, gfn_t gfn, enum pg_level level)
+static int split_and_inhibit(struct vm *vm, struct vm_slot *slot, gfn_t gfn, enum pg_level level)
 {
 	int err;
 
-	if (level > PG_LEVEL_2M || mmu_slot_test_guest_inhibit(&vm->slot, gfn, level + 1))
-		return 0;
 	sync_write_lock(mmu_lock(vm->mmu));
 	err = mmu_split_to_level(vm->mmu, gfn, gfn + 1, level, true);
 	for (enum pg_level l = level + 1; !err && l <= PG_LEVEL_MAX_LEAF; l++)
-		mmu_slot_set_guest_inhibit(&vm->slot, gfn, l);
+		mmu_slot_set_guest_inhibit(&slot->mmu, gfn, l);
 	sync_write_unlock(mmu_lock(vm->mmu));
 	return err;
+}
+
+static int limit_alone(struct vm *vm, struct vm_slot *slot, gfn_t gfn, enum pg_level level)
+{
+	return mmu_slot_test_guest_inhibit(&slot->mmu, gfn, level + 1)
+		       ? 0
+		       : split_and_inhibit(vm, slot, gfn, level);
+}
+
+/*
+ * A fault that had looked for the bit before it was set may map larger after that. Whoever accepts at
+ * @level finds that leaf, and a bit that says there is none; without this it would do so for ever.
+ */
+static int split_what_slipped_in(struct vm *vm, struct vm_slot *slot, gfn_t gfn,
+				 enum pg_level level)
+{
+	struct mmu_mapping m;
+
+	return mmu_lookup(vm->mmu, gfn, true, &m) && m.level > level
+		       ? split_and_inhibit(vm, slot, gfn, level)
+		       : 0;
+}
+
+/* The same where a split stops nobody: under the read lock, which nothing has to be spared. */
+static int limit_beside_others(struct vcpu *vcpu, struct vm_slot *slot, gfn_t gfn,
+			       enum pg_level level)
+{
+	struct vm *vm = vcpu->vm;
+
+	for (;;) {
+		int ret = mmu_split_shared(vm->mmu, &vcpu->cache, &slot->mmu, gfn, level);
+
+		if (likely(ret != MMU_RET_RETRY))
+			return ret < 0 ? ret : 0;
+		if (vm_is_dead(vm))
+			return -EIO;
+		if (sync_load(&vcpu->event))
+			return 0;
+		sync_relax();
+	}
+}
+
+static int limit_to_accept_level(struct vcpu *vcpu, struct vm_slot *slot, gfn_t gfn,
+				 enum pg_level level)
+{
+	if (level > PG_LEVEL_2M)
+		return 0;
+	return tdx_splits_unblocked(vcpu->vm->machine->tdx)
+		       ? limit_beside_others(vcpu, slot, gfn, level)
+		       : limit_alone(vcpu->vm, slot, gfn, level);
 }
 
 static enum pg_level min_level(enum pg_level a, enum pg_level b)
@@ -55,21 +103,24 @@ static enum pg_level min_level(enum pg_level a, enum pg_level b)
 	return a < b ? a : b;
 }
 
-/* Largest level that policy, TD, folio and slot (attributes among them: MIXED) allow. */
-static enum pg_level max_level(struct vm *vm, gfn_t gfn, enum pg_level folio, bool private)
+/* Largest level that policy, TD, memory and slot (attributes among them: MIXED) allow. */
+static enum pg_level max_level(const struct vm *vm, const struct vm_slot *slot, gfn_t gfn,
+			       enum pg_level leaf, bool private)
 {
-	enum pg_level level = min_level(folio, td_max_level(vm->td, private));
+	enum pg_level level = min_level(leaf, td_max_level(vm->td, private));
 
 	if (private)
 		level = min_level(level, vm->max_level);
-	return mmu_slot_max_level(&vm->slot, gfn, level);
+	return mmu_slot_max_level(&slot->mmu, gfn, level);
 }
 
-static int map_once(struct vcpu *vcpu, gfn_t gfn, u64 index, bool private, bool write)
+static int map_once(struct vcpu *vcpu, const struct vm_slot *slot, gfn_t gfn, bool private,
+		    bool write)
 {
 	struct vm *vm = vcpu->vm;
 	struct mmu_fault fault = {.gfn = gfn, .private = private, .write = write};
-	enum pg_level folio;
+	u64 index = vm_slot_index(slot, gfn);
+	enum pg_level leaf;
 	int ret = mmu_cache_topup(&vcpu->cache);
 
 	if (!ret)
@@ -78,39 +129,50 @@ static int map_once(struct vcpu *vcpu, gfn_t gfn, u64 index, bool private, bool 
 		return ret;
 	/* Before attributes and frame are looked up: if either changes, the map is refused. */
 	fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
-	if (unlikely(gmem_is_private(vm->file, index) != private))
+	if (unlikely(gmem_is_private(slot->file, index) != private))
 		return -EFAULT;
 	if (mmu_invalidate_retry(vm->mmu, fault.invalidate_seq, gfn))
 		return MMU_RET_RETRY;
-	ret = gmem_get_pfn(vm->file, index, &fault.pfn, &folio);
+	ret = gmem_get_pfn(slot->file, index, &fault.pfn, &leaf);
 	if (unlikely(ret))
 		return ret;
-	fault.max_level = max_level(vm, gfn, folio, private);
+	fault.max_level = max_level(vm, slot, gfn, leaf, private);
 	ret = mmu_map(vm->mmu, &vcpu->cache, &fault);
-	/* The folio could carry more than was mapped: maybe this was the last page missing. */
-	if (unlikely(vm->promoter.policy) && ret == MMU_RET_FIXED && private &&
-	    fault.max_level < folio)
-		vm_promote_note(vm, gfn);
+	if (unlikely(vm->promoter.policy) && ret == MMU_RET_FIXED && private)
+		vm_promote_note(vm, slot, gfn, fault.max_level, leaf);
 	return ret;
 }
 
 /*
  * A private fault is retried here and not by entering again: after a few entries without progress
  * the module takes the S-EPT lock at every entry, and everybody else finds it busy.
+ * Return: an enum mmu_ret, or -errno.
  */
-static int map(struct vcpu *vcpu, gfn_t gfn, u64 index, bool private, bool write)
+static int map(struct vcpu *vcpu, const struct vm_slot *slot, gfn_t gfn, bool private, bool write)
 {
 	for (;;) {
-		int ret = map_once(vcpu, gfn, index, private, write);
+		int ret = map_once(vcpu, slot, gfn, private, write);
 
 		if (likely(ret != MMU_RET_RETRY))
-			return ret < 0 ? ret : 0;
+			return ret;
 		if (vm_is_dead(vcpu->vm))
 			return -EIO;
 		if (!private || sync_load(&vcpu->event))
-			return 0;
+			return ret;
 		sync_relax();
 	}
+}
+
+/* The guest's ACCEPT at @level found no leaf of that level; likewise. */
+static int map_for_accept(struct vcpu *vcpu, struct vm_slot *slot, gfn_t gfn, enum pg_level level,
+			  bool write)
+{
+	int ret = limit_to_accept_level(vcpu, slot, gfn, level);
+
+	if (likely(!ret))
+		ret = map(vcpu, slot, gfn, true, write);
+	return unlikely(ret == MMU_RET_SPURIOUS) ? split_what_slipped_in(vcpu->vm, slot, gfn, level)
+						 : ret;
 }
 
 int vm_fault(struct vcpu *vcpu)
@@ -119,8 +181,9 @@ int vm_fault(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	bool private = !(r->r8 >> vm->shared_bit & 1);
 	gfn_t gfn = addr_to_fn(r->r8 & ~BIT_ULL(vm->shared_bit));
+	bool write = r->rcx & TDX_EPT_VIOLATION_WRITE;
 	unsigned int type = TDX_EEQ_TYPE(r->rdx);
-	u64 index;
+	struct vm_slot *slot;
 	int err = -EFAULT;
 
 	bump(&vcpu->stats.exits_ept_violation);
@@ -128,15 +191,13 @@ int vm_fault(struct vcpu *vcpu)
 		bump(&vcpu->stats.exits_accept_violation);
 	if (unlikely(type == TDX_EEQ_PENDING_EPT_VIOLATION))
 		return die_before_accept(vm, r->r8);
-	if (likely(vm_slot_index(vm, gfn, &index))) {
-		err = 0;
-		if (private && type == TDX_EEQ_ACCEPT)
-			err = limit_to_accept_level(vm, gfn,
-						    TDX_EEQ_REQ_LEVEL(r->rdx) + PG_LEVEL_4K);
-		if (!err)
-			err = map(vcpu, gfn, index, private, r->rcx & TDX_EPT_VIOLATION_WRITE);
-	}
-	if (unlikely(err == -EFAULT))
+	slot = vcpu_find_slot(vcpu, gfn);
+	if (likely(slot))
+		err = private && type == TDX_EEQ_ACCEPT
+			      ? map_for_accept(vcpu, slot, gfn,
+					       TDX_EEQ_REQ_LEVEL(r->rdx) + PG_LEVEL_4K, write)
+			      : map(vcpu, slot, gfn, private, write);
+	if (unlikely(err == -EFAULT || err == -EHWPOISON))
 		vcpu->fault_gpa = r->r8;
-	return err;
+	return err < 0 ? err : 0;
 }

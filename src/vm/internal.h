@@ -10,9 +10,21 @@
 
 #include "vm/vm.h"
 
+/*
+ * One slot, and the client of its binding. Constant while the VM lives, but for the words of .mmu,
+ * which are their own atomics.
+ */
+struct vm_slot {
+	struct vm *vm;
+	struct gmem_file *file;
+	struct mmu_slot mmu;
+	bool bound;
+};
+
 struct vcpu {
 	struct vm *vm;
 	u32 index;
+	struct vm_slot *slot; /* of the last fault */
 	struct lp *lp;
 	struct td_vcpu *td_vcpu;
 	struct mmu_vcpu_cache cache;
@@ -51,7 +63,8 @@ enum vm_life {
 
 /* Who puts huge leaves back (promote.c). Atomic but for what start and stop write. */
 struct vm_promoter {
-	enum vm_promote policy; /* OFF, too, where nothing large may be mapped */
+	enum vm_promote policy;	 /* OFF, too, where nothing large may be mapped */
+	enum pg_level max_level; /* the largest that is put back */
 	u64 candidate[VM_CANDIDATES];
 	u32 nr;	  /* candidates; a hint */
 	u32 turn; /* exits that found candidates */
@@ -70,11 +83,16 @@ struct vm {
 	struct machine *machine;
 	struct td *td;
 	struct mmu *mmu;
-	struct gmem_file *file;
-	struct mmu_slot slot;
+	struct gmem_file *own_file; /* NULL: files are the caller's */
+	struct vm_slot *slots;	    /* by gfn */
+	u32 nr_slots;
 	enum pg_level max_level;
 	u32 shared_bit;
-	bool slot_made;
+	/*
+	 * The key is gone, or about to go: leaves may go whole, none is split any more. Under
+	 * mmu.lock; a file's other VMs may still come with conversions.
+	 */
+	bool leaving;
 	struct vcpu *vcpus;
 	u32 nr_vcpus;	/* made so far */
 	u32 nr_stopped; /* vCPUs whose guest has stopped; atomic */
@@ -98,17 +116,20 @@ int vm_fault(struct vcpu *vcpu);
 
 /* memory.c */
 extern const struct gmem_client_ops vm_gmem_ops;
-/** vm_discard - the guest gives [@gpa, @gpa + @size) back. Return: 0, -EINVAL */
+/** vm_discard - the guest gives [@gpa, @gpa + @size) back. Return: 0; -EINVAL; what the file says */
 int vm_discard(struct vm *vm, gpa_t gpa, u64 size);
 /**
- * vm_convert - [@gpa, @gpa + @size) becomes what the shared bit of @gpa says
+ * vm_convert - [@gpa, @gpa + @size) becomes what the shared bit of @gpa says, slot by slot
  *
- * Return: 0; -EINVAL, -ENOMEM or -EIO with nothing changed.
+ * @done: out, bytes converted: all of it, or whole slots up to the one that failed.
+ * Return: 0; -EINVAL, with nothing changed; -ENOMEM, -EAGAIN or -EIO with nothing changed beyond
+ * @done.
  */
-int vm_convert(struct vm *vm, gpa_t gpa, u64 size);
-/* Bar faults from the blocks that a range touches; and let those that came retry. */
-void vm_invalidate_begin(struct vm *vm, gfn_t start, gfn_t end);
-void vm_invalidate_end(struct vm *vm);
+int vm_convert(struct vm *vm, gpa_t gpa, u64 size, u64 *done);
+/** vm_zap_all - the key is released: every leaf goes */
+void vm_zap_all(struct vm *vm);
+/** vm_leaf_ok - vm_config.mapping_check asks: may a leaf above 4K be there? Any lock; ctx: the VM */
+bool vm_leaf_ok(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level);
 /** vm_load_image - PAGE.ADD of every page of @image; before td_finalize() */
 int vm_load_image(struct vm *vm, const struct vm_image *image);
 
@@ -118,25 +139,56 @@ int vm_promote_start(struct vm *vm, const struct vm_config *cfg);
 /** vm_promote_stop - no vCPU runs any more */
 void vm_promote_stop(struct vm *vm);
 /**
- * vm_promote_try - put a 2M leaf at @gfn, once; no lock is held
+ * vm_promote_try - put a leaf of @level (2M, 1G) at @gfn, once; no lock is held
  *
  * Return: 0; -EAGAIN: not now; another error: never.
  */
-int vm_promote_try(struct vm *vm, gfn_t gfn);
-/** vm_promote_note - a fault has mapped @gfn smaller than its folio */
-void vm_promote_note(struct vm *vm, gfn_t gfn);
+int vm_promote_try(struct vm *vm, gfn_t gfn, enum pg_level level);
+/** vm_promote_note - a fault has mapped private @gfn at @level at most, its memory allows @leaf */
+void vm_promote_note(struct vm *vm, const struct vm_slot *slot, gfn_t gfn, enum pg_level level,
+		     enum pg_level leaf);
 /** vm_promote_at_exit - a vCPU has left the guest; no lock is held */
 void vm_promote_at_exit(struct vm *vm);
 /** vm_promote_finish - the last vCPU has stopped: returns when there is nothing left to promote */
 void vm_promote_finish(struct vm *vm);
 
-/** vm_slot_index - index in the file of @gfn; false outside the slot */
-static inline bool vm_slot_index(const struct vm *vm, gfn_t gfn, u64 *index)
+/* ---- slots -----------------------------------------------------------------------------------*/
+static inline bool vm_slot_holds(const struct vm_slot *slot, gfn_t gfn)
 {
-	u64 offset = gfn - vm->slot.base_gfn;
+	return gfn - slot->mmu.base_gfn < slot->mmu.npages;
+}
 
-	*index = vm->slot.index + offset;
-	return offset < vm->slot.npages;
+/** vm_slot_index - index in the slot's file of @gfn, which the slot holds */
+static inline u64 vm_slot_index(const struct vm_slot *slot, gfn_t gfn)
+{
+	return gfn - slot->mmu.base_gfn + slot->mmu.index;
+}
+
+static inline gfn_t vm_slot_end(const struct vm_slot *slot)
+{
+	return slot->mmu.base_gfn + slot->mmu.npages;
+}
+
+/** vm_find_slot - the slot that holds @gfn, or NULL */
+struct vm_slot *vm_find_slot(const struct vm *vm, gfn_t gfn);
+/** vm_slot_update_mixed - MIXED is what it is now, after [@start, @end) has become alike */
+void vm_slot_update_mixed(struct vm_slot *slot, gfn_t start, gfn_t end);
+/** vm_slot_read_attributes - MIXED of a new slot: others may have used its file before */
+void vm_slot_read_attributes(struct vm_slot *slot);
+/** vm_is_memory - every gfn of [@gfn, @gfn + @nr) is in a slot; false for an empty range */
+bool vm_is_memory(const struct vm *vm, gfn_t gfn, u64 nr);
+
+/* The same for faults, which come where the last one came. */
+static inline struct vm_slot *vcpu_find_slot(struct vcpu *vcpu, gfn_t gfn)
+{
+	if (unlikely(!vm_slot_holds(vcpu->slot, gfn))) {
+		struct vm_slot *slot = vm_find_slot(vcpu->vm, gfn);
+
+		if (!slot)
+			return NULL;
+		vcpu->slot = slot;
+	}
+	return vcpu->slot;
 }
 
 #endif

@@ -3,15 +3,17 @@
  * Putting huge leaves back where 512 small ones lie together again: when, and by whom.
  *
  *   a fault fills the last gap of a block      --> candidate
+ *   a promotion fills the last gap of a block  --> candidate, of the next level
  *   an exit (NOW: its vCPU, IDLE: the thread)  --> tries the candidates that are due
  *   refused: some pages aren't accepted yet    --> due again after 1, 2, 4, ... exits, at most 8 times
- *   the last vCPU stops                        --> every block that could be is tried once more
+ *   the last vCPU stops                        --> every block that could be is tried once more, 2M
+ *                                                  first and then 1G
  *
  * The first try comes at a later exit than the fault: the guest has to accept that last page first.
  * A candidate that finds no room, or has used up its tries, is left to the end.
  *
- * Races: a try looks the folio up without a lock, like a fault, and finds out in the same way under
- * mmu.lock that an invalidation got in between. One that is going on bars it, in mmu, too: its
+ * Races: a try looks memory and attributes up without a lock, like a fault, and finds out in the same
+ * way under mmu.lock that an invalidation got in between. One that is going on bars it, in mmu, too: its
  * leaves have been split for a reason. The guest's wish for small pages (GUEST_INHIBIT) bars faults
  * alone; with the large leaf back the wish has been granted, and the bit goes.
  */
@@ -19,78 +21,95 @@
 
 #include "vm/internal.h"
 
-/* 1G comes when a leaf may be that large. */
-#define PROMOTE_LEVEL PG_LEVEL_2M
+#define LOWEST PG_LEVEL_2M
 #define MAX_TRIES 8
-#define SWEEP_BATCH 64
-
-/* ---- one block -------------------------------------------------------------------------------*/
-/* Return: 0; -EAGAIN: not now; another error: never. */
-static int try_block(struct vm *vm, gfn_t gfn)
-{
-	u64 seq = mmu_invalidate_seq(vm->mmu), index;
-	int err = -EAGAIN;
-
-	/* A leaf is no larger than its folio, even if small ones happen to lie side by side. */
-	if (!vm_slot_index(vm, gfn, &index) || gmem_folio_level(vm->file, index) < PROMOTE_LEVEL)
-		return -ENOENT;
-	sync_write_lock(mmu_lock(vm->mmu));
-	if (!mmu_invalidate_retry(vm->mmu, seq, gfn) && !vm_is_dead(vm) &&
-	    mmu_is_promotable(vm->mmu, gfn, PROMOTE_LEVEL))
-		err = mmu_promote(vm->mmu, gfn, PROMOTE_LEVEL);
-	if (!err)
-		mmu_slot_clear_guest_inhibit(&vm->slot, gfn, PROMOTE_LEVEL);
-	sync_write_unlock(mmu_lock(vm->mmu));
-	return err;
-}
-
-int vm_promote_try(struct vm *vm, gfn_t gfn)
-{
-	return try_block(vm, gfn);
-}
 
 /* ---- candidates ------------------------------------------------------------------------------
- * Words of a small array, each taken and put by compare-exchange; a word is the block's first gfn,
- * and in the bits below the tries that it has had, plus one. nr is a hint: who reads it late comes
- * late.
+ * Words of a small array, each taken and put by compare-exchange:
+ *
+ *	first gfn of the block | its level, 2M as 0 (4 bits) | tries that it has had, plus one (4 bits)
+ *
+ * nr is a hint: who reads it late comes late.
  */
-static u64 make_candidate(gfn_t gfn, u32 tries)
+#define TRIES_BITS 4
+#define TRIES_MASK (BIT_ULL(TRIES_BITS) - 1)
+
+static u64 make_candidate(gfn_t gfn, enum pg_level level, u32 tries)
 {
-	return fn_align_down(gfn, PROMOTE_LEVEL) | (tries + 1);
+	return fn_align_down(gfn, level) | (u64)(level - LOWEST) << TRIES_BITS | (tries + 1);
 }
 
 static gfn_t candidate_gfn(u64 word)
 {
-	return fn_align_down(word, PROMOTE_LEVEL);
+	return fn_align_down(word, LOWEST);
+}
+
+static enum pg_level candidate_level(u64 word)
+{
+	return LOWEST + (enum pg_level)((word - candidate_gfn(word)) >> TRIES_BITS);
 }
 
 static u32 candidate_tries(u64 word)
 {
-	return (u32)(word - candidate_gfn(word)) - 1;
+	return (u32)(word & TRIES_MASK) - 1;
 }
 
-static bool is_candidate(struct vm_promoter *p, gfn_t gfn)
+static bool is_candidate(struct vm_promoter *p, gfn_t gfn, enum pg_level level)
 {
-	for (u32 i = 0; i < VM_CANDIDATES; i++) {
-		u64 word = sync_load(&p->candidate[i]);
+	u64 untried = make_candidate(gfn, level, 0);
 
-		if (word && candidate_gfn(word) == candidate_gfn(gfn))
+	for (u32 i = 0; i < VM_CANDIDATES; i++)
+		if (!((sync_load(&p->candidate[i]) ^ untried) & ~TRIES_MASK))
 			return true;
-	}
 	return false;
 }
 
-static void put_candidate(struct vm_promoter *p, gfn_t gfn, u32 tries)
+static void put_candidate(struct vm_promoter *p, gfn_t gfn, enum pg_level level, u32 tries)
 {
 	for (u32 i = 0; i < VM_CANDIDATES; i++) {
 		u64 none = 0;
 
 		if (!sync_load(&p->candidate[i]) &&
-		    sync_cmpxchg(&p->candidate[i], &none, make_candidate(gfn, tries))) {
+		    sync_cmpxchg(&p->candidate[i], &none, make_candidate(gfn, level, tries))) {
 			sync_fetch_add(&p->nr, 1);
 			return;
 		}
 	}
+}
+
+/* The block of @level at @gfn has just got its last part, or a part like any other. */
+static void note_block(struct vm *vm, gfn_t gfn, enum pg_level level)
+{
+	if (mmu_is_promotable(vm->mmu, gfn, level) && !is_candidate(&vm->promoter, gfn, level))
+		put_candidate(&vm->promoter, gfn, level, 0);
+}
+
+/* ---- one block -------------------------------------------------------------------------------*/
+/* Memory, attributes and slot allow a leaf there; small ones may just happen to lie side by side. */
+static bool may_be_leaf(const struct vm_slot *slot, gfn_t gfn, enum pg_level level)
+{
+	return mmu_slot_may_promote(&slot->mmu, gfn, level) &&
+	       gmem_leaf_level(slot->file, vm_slot_index(slot, gfn)) >= level;
+}
+
+int vm_promote_try(struct vm *vm, gfn_t gfn, enum pg_level level)
+{
+	u64 seq = mmu_invalidate_seq(vm->mmu);
+	struct vm_slot *slot = vm_find_slot(vm, gfn);
+	int err = -EAGAIN;
+
+	if (!slot || !may_be_leaf(slot, gfn, level))
+		return -ENOENT;
+	sync_write_lock(mmu_lock(vm->mmu));
+	if (!mmu_invalidate_retry(vm->mmu, seq, gfn) && !vm_is_dead(vm) &&
+	    mmu_is_promotable(vm->mmu, gfn, level))
+		err = mmu_promote(vm->mmu, gfn, level);
+	if (!err)
+		mmu_slot_clear_guest_inhibit(&slot->mmu, gfn, level);
+	sync_write_unlock(mmu_lock(vm->mmu));
+	if (!err && level < vm->promoter.max_level)
+		note_block(vm, gfn, level + 1);
+	return err;
 }
 
 /* Tries those that are due at exit number @turn. */
@@ -100,6 +119,7 @@ static void try_candidates(struct vm *vm, u32 turn)
 
 	for (u32 i = 0; i < VM_CANDIDATES; i++) {
 		u64 word = sync_load(&p->candidate[i]);
+		enum pg_level level;
 		u32 tries;
 
 		if (!word)
@@ -109,15 +129,30 @@ static void try_candidates(struct vm *vm, u32 turn)
 		if (turn & ((1U << tries) - 1) || !sync_cmpxchg(&p->candidate[i], &word, 0ULL))
 			continue;
 		sync_fetch_sub(&p->nr, 1);
-		if (try_block(vm, candidate_gfn(word)) == -EAGAIN && tries + 1 < MAX_TRIES)
-			put_candidate(p, candidate_gfn(word), tries + 1);
+		level = candidate_level(word);
+		if (vm_promote_try(vm, candidate_gfn(word), level) == -EAGAIN &&
+		    tries + 1 < MAX_TRIES)
+			put_candidate(p, candidate_gfn(word), level, tries + 1);
 	}
 }
 
-void vm_promote_note(struct vm *vm, gfn_t gfn)
+/*
+ * A fault that came at 4K can't be the last gap of a 1G block, or its 2M block is promoted before. What
+ * was mapped may be smaller than @level: where tables are in the way it is.
+ */
+void vm_promote_note(struct vm *vm, const struct vm_slot *slot, gfn_t gfn, enum pg_level level,
+		     enum pg_level leaf)
 {
-	if (mmu_is_promotable(vm->mmu, gfn, PROMOTE_LEVEL) && !is_candidate(&vm->promoter, gfn))
-		put_candidate(&vm->promoter, gfn, 0);
+	enum pg_level top = vm->promoter.max_level;
+
+	if (leaf < top)
+		top = leaf;
+	if (slot->mmu.max_level < top)
+		top = slot->mmu.max_level;
+	if (top >= LOWEST)
+		note_block(vm, gfn, LOWEST);
+	if (top > LOWEST && level >= LOWEST)
+		note_block(vm, gfn, LOWEST + 1);
 }
 
 void vm_promote_at_exit(struct vm *vm)
@@ -135,36 +170,18 @@ void vm_promote_at_exit(struct vm *vm)
 }
 
 /* ---- the end ---------------------------------------------------------------------------------*/
-struct sweep {
-	gfn_t from;
-	gfn_t found[SWEEP_BATCH];
-	u32 nr;
-};
-
-static void sweep_leaf(void *ctx, const struct mmu_mapping *m)
-{
-	struct sweep *s = ctx;
-
-	if (m->level < PROMOTE_LEVEL && IS_ALIGNED(m->gfn, pages_per_level(PROMOTE_LEVEL)) &&
-	    m->gfn >= s->from && s->nr < SWEEP_BATCH)
-		s->found[s->nr++] = m->gfn;
-}
-
-/* Tries every block once. */
+/* Tries every block once, from small to large. */
 static void sweep(struct vm *vm)
 {
-	struct sweep s = {0};
+	for (enum pg_level level = LOWEST; level <= vm->promoter.max_level; level++) {
+		gfn_t gfn = 0;
 
-	do {
-		s.nr = 0;
-		sync_write_lock(mmu_lock(vm->mmu));
-		mmu_for_each_leaf(vm->mmu, true, sweep_leaf, &s);
-		sync_write_unlock(mmu_lock(vm->mmu));
-		for (u32 i = 0; i < s.nr; i++)
-			try_block(vm, s.found[i]);
-		if (s.nr)
-			s.from = s.found[s.nr - 1] + 1;
-	} while (s.nr == SWEEP_BATCH && !vm_is_dead(vm));
+		while (!vm_is_dead(vm) && mmu_next_table(vm->mmu, &gfn, level)) {
+			if (mmu_is_promotable(vm->mmu, gfn, level))
+				vm_promote_try(vm, gfn, level);
+			gfn = fn_align_down(gfn, level) + pages_per_level(level);
+		}
+	}
 }
 
 static bool has_finished(void *arg)
@@ -210,6 +227,8 @@ static void promoter_main(void *arg)
 		p->seen = sync_load_acquire(&p->turn);
 		try_candidates(vm, p->seen);
 		if (sync_load_acquire(&p->asked) != sync_load(&p->finished)) {
+			/* All exits came before: none of theirs is left for when the run is over. */
+			p->seen = sync_load_acquire(&p->turn);
 			sweep(vm);
 			sync_fetch_add(&p->finished, 1);
 			sync_wake_all(&p->done);
@@ -222,8 +241,9 @@ int vm_promote_start(struct vm *vm, const struct vm_config *cfg)
 	struct vm_promoter *p = &vm->promoter;
 	int err = 0;
 
-	if (cfg->max_level < PROMOTE_LEVEL || td_max_level(vm->td, true) < PROMOTE_LEVEL)
+	if (cfg->max_level < LOWEST || td_max_level(vm->td, true) < LOWEST)
 		return 0;
+	p->max_level = cfg->max_level;
 	if (cfg->promote == VM_PROMOTE_IDLE) {
 		p->lp = vm->machine->lps[cfg->promoter_lp];
 		sync_waitq_init(&p->wake);

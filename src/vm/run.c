@@ -127,11 +127,12 @@ static void add(u64 *counter, u64 n)
 static struct tdx_regs map_gpa(struct vcpu *vcpu, gpa_t gpa, u64 size)
 {
 	struct vm_stats *stats = &vcpu->stats;
-	int err = vm_convert(vcpu->vm, gpa, size);
+	u64 done;
+	int err = vm_convert(vcpu->vm, gpa, size, &done);
 
 	bump(&stats->exits_map_gpa);
-	if (err == -ENOMEM)
-		return (struct tdx_regs){.r10 = VM_HC_RETRY, .r11 = gpa};
+	if (err == -ENOMEM || err == -EAGAIN)
+		return (struct tdx_regs){.r10 = VM_HC_RETRY, .r11 = gpa + done};
 	if (err)
 		return (struct tdx_regs){.r10 = VM_HC_INVALID_OPERAND};
 	if (gpa >> vcpu->vm->shared_bit & 1) {

@@ -2,12 +2,15 @@
 /*
  * Life and death of a VM.
  *
- * Up: file, TD, MMU, slot, binding, vCPUs (each on its LP), image, MR.FINALIZE, promoter.
+ * Up: file, TD, MMU, slots with their bindings, vCPUs (each on its LP), image, MR.FINALIZE, promoter.
  *
- * Down: promoter, vCPUs flushed on their LPs, key released, MMU (its leaves and tables are
- * reclaimed), file, TD. The key goes before the MMU, so that nothing needs tracking any more; the
- * file goes after it, since a frame may only be freed when the module doesn't have it; the TD's own
- * pages go last, because the TDR must outlive all that it owns.
+ * Down: promoter, vCPUs flushed on their LPs, key released, leaves reclaimed, bindings, MMU (its
+ * tables are reclaimed), file, TD. The key goes before the leaves, so that nothing needs tracking any
+ * more; the file goes after them, since a frame may only be freed when the module doesn't have it; the
+ * TD's own pages go last, because the TDR must outlive all that it owns.
+ *
+ * Races: until a slot is unbound the file's other VMs may convert under it. With mmu.lock they either
+ * find the key in place, and split and remove as always; or gone, and remove leaves whole.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -58,6 +61,12 @@ static void on_kick_and_wait(void *vm)
 }
 
 /* ---- up --------------------------------------------------------------------------------------*/
+static bool on_leaf_ok(void *vm, gfn_t gfn, pfn_t pfn, enum pg_level level, bool private)
+{
+	(void)private;
+	return vm_leaf_ok(vm, gfn, pfn, level);
+}
+
 static int make_td(struct vm *vm, const struct vm_config *cfg)
 {
 	struct td_config tc = {
@@ -65,7 +74,10 @@ static int make_td(struct vm *vm, const struct vm_config *cfg)
 		.gpaw = cfg->gpaw,
 		.attributes = cfg->sept_ve_disable ? TD_ATTR_SEPT_VE_DISABLE : 0,
 		.demote_lock = cfg->demote_lock,
-		.ops = {.kick_and_wait = on_kick_and_wait, .vm_bugged = on_bugged, .vm = vm},
+		.ops = {.kick_and_wait = on_kick_and_wait,
+			.vm_bugged = on_bugged,
+			.leaf_ok = cfg->mapping_check == VM_CHECK_TDX ? vm_leaf_ok : NULL,
+			.vm = vm},
 	};
 	int err = td_create(vm->machine->tdx, &tc, &vm->td);
 
@@ -82,9 +94,12 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 		.shared_bit = vm->shared_bit,
 		.split_where = cfg->split_where,
 		.split_metadata = cfg->split_metadata,
+		.split_under_read_lock = tdx_splits_unblocked(vm->machine->tdx),
+		.cache_capacity = cfg->cache_capacity,
 		.external = &td_external_ops,
 		.external_ctx = vm->td,
 		.vm_bugged = on_bugged,
+		.leaf_ok = cfg->mapping_check == VM_CHECK_MMU ? on_leaf_ok : NULL,
 		.warn = on_warn,
 		.vm_ctx = vm,
 	};
@@ -95,15 +110,52 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 	return err;
 }
 
-static int make_memory(struct vm *vm, const struct vm_config *cfg)
+static int make_slot(struct vm *vm, const struct vm_slot_config *sc)
 {
-	u64 npages = addr_to_fn(cfg->memory_bytes);
-	int err = mmu_slot_init(&vm->slot, cfg->base_gfn, npages, cfg->file_index);
+	struct vm_slot *slot = &vm->slots[vm->nr_slots];
+	int err = mmu_slot_init(&slot->mmu, sc->base_gfn, sc->npages, sc->index);
 
 	if (err)
 		return err;
-	vm->slot_made = true;
-	return gmem_bind(vm->file, cfg->file_index, npages, &vm_gmem_ops, vm);
+	slot->vm = vm;
+	slot->file = sc->file;
+	vm->nr_slots++;
+	err = gmem_bind(slot->file, sc->index, sc->npages, &vm_gmem_ops, slot);
+	if (err)
+		return err;
+	slot->bound = true;
+	vm_slot_read_attributes(slot);
+	return 0;
+}
+
+static int make_own_file(struct vm *vm, const struct vm_config *cfg)
+{
+	struct gmem_config fc = cfg->file;
+
+	if (cfg->nr_slots)
+		return 0;
+	fc.size = fn_to_addr(cfg->file_index) + cfg->memory_bytes;
+	return gmem_create(vm->host, &fc, &vm->own_file);
+}
+
+static int make_memory(struct vm *vm, const struct vm_config *cfg)
+{
+	const struct vm_slot_config own = {
+		.base_gfn = cfg->base_gfn,
+		.npages = addr_to_fn(cfg->memory_bytes),
+		.index = cfg->file_index,
+		.file = vm->own_file,
+	};
+	const struct vm_slot_config *slots = cfg->nr_slots ? cfg->slots : &own;
+	u32 nr = cfg->nr_slots ? cfg->nr_slots : 1;
+	int err = 0;
+
+	vm->slots = calloc(nr, sizeof(*vm->slots));
+	if (!vm->slots)
+		return -ENOMEM;
+	for (u32 i = 0; i < nr && !err; i++)
+		err = make_slot(vm, &slots[i]);
+	return err;
 }
 
 static int make_vcpu(struct vm *vm, struct lp *lp)
@@ -112,7 +164,7 @@ static int make_vcpu(struct vm *vm, struct lp *lp)
 	struct lp *self = lp_current();
 	int err;
 
-	*vcpu = (struct vcpu){.vm = vm, .index = vm->nr_vcpus, .lp = lp};
+	*vcpu = (struct vcpu){.vm = vm, .index = vm->nr_vcpus, .slot = vm->slots, .lp = lp};
 	lp_set_current(lp);
 	err = td_vcpu_create(vm->td, vm->nr_vcpus, &vcpu->td_vcpu);
 	lp_set_current(self);
@@ -137,13 +189,36 @@ static int make_vcpus(struct vm *vm, const struct vm_config *cfg)
 	return err;
 }
 
-static bool config_fits(const struct machine *m, const struct vm_config *cfg)
+/* Gfns and indexes of a slot are below @limit; those of several ascend. */
+static bool slots_fit(const struct vm_config *cfg, u64 limit)
+{
+	gfn_t next = 0;
+
+	for (u32 i = 0; i < cfg->nr_slots; i++) {
+		const struct vm_slot_config *s = &cfg->slots[i];
+
+		if (!s->file || !s->npages || s->npages > limit || s->base_gfn < next ||
+		    s->base_gfn > limit - s->npages || s->index > limit)
+			return false;
+		next = s->base_gfn + s->npages;
+	}
+	return true;
+}
+
+static bool memory_fits(const struct vm_config *cfg)
 {
 	u64 npages = addr_to_fn(cfg->memory_bytes);
 	u64 limit = cfg->gpaw > PAGE_SHIFT ? BIT_ULL((cfg->gpaw & 63) - 1 - PAGE_SHIFT) : 0;
 
-	if (!npages || !IS_ALIGNED(cfg->memory_bytes, PAGE_SIZE) || npages > limit ||
-	    cfg->base_gfn > limit - npages || cfg->file_index > limit)
+	if (cfg->nr_slots)
+		return slots_fit(cfg, limit);
+	return npages && IS_ALIGNED(cfg->memory_bytes, PAGE_SIZE) && npages <= limit &&
+	       cfg->base_gfn <= limit - npages && cfg->file_index <= limit;
+}
+
+static bool config_fits(const struct machine *m, const struct vm_config *cfg)
+{
+	if (!memory_fits(cfg))
 		return false;
 	/* The last LP is the host thread's. */
 	if (!cfg->nr_vcpus || cfg->nr_vcpus > VM_MAX_VCPUS || cfg->first_lp >= m->nr_lps ||
@@ -156,8 +231,7 @@ static bool config_fits(const struct machine *m, const struct vm_config *cfg)
 
 static int build(struct vm *vm, const struct vm_config *cfg)
 {
-	int err = gmem_create(vm->host, fn_to_addr(cfg->file_index) + cfg->memory_bytes,
-			      cfg->backing, &vm->file);
+	int err = make_own_file(vm, cfg);
 
 	if (!err)
 		err = make_td(vm, cfg);
@@ -210,24 +284,39 @@ static void destroy_vcpu(struct vcpu *vcpu)
 	sync_waitq_destroy(&vcpu->left);
 }
 
+/* Nothing of the TD's memory is mapped afterwards, and no file comes to it any more. */
+static void leave_memory(struct vm *vm)
+{
+	if (vm->mmu) {
+		sync_write_lock(mmu_lock(vm->mmu));
+		vm->leaving = true;
+		td_release_key(vm->td);
+		sync_write_unlock(mmu_lock(vm->mmu));
+		vm_zap_all(vm);
+	} else if (vm->td) {
+		td_release_key(vm->td);
+	}
+	for (u32 i = 0; i < vm->nr_slots; i++)
+		if (vm->slots[i].bound)
+			gmem_unbind(vm->slots[i].file, &vm->slots[i]);
+	if (vm->mmu)
+		mmu_destroy(vm->mmu);
+}
+
 void vm_destroy(struct vm *vm)
 {
 	vm_promote_stop(vm);
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
 		destroy_vcpu(&vm->vcpus[i]);
 	vm->nr_vcpus = 0;
-	if (vm->td)
-		td_release_key(vm->td);
-	if (vm->mmu)
-		mmu_destroy(vm->mmu);
-	if (vm->file) {
-		gmem_unbind(vm->file, vm);
-		gmem_destroy(vm->file);
-	}
-	if (vm->slot_made)
-		mmu_slot_destroy(&vm->slot);
+	leave_memory(vm);
+	for (u32 i = 0; i < vm->nr_slots; i++)
+		mmu_slot_destroy(&vm->slots[i].mmu);
+	if (vm->own_file)
+		gmem_release(vm->own_file);
 	if (vm->td)
 		td_destroy(vm->td);
+	free(vm->slots);
 	free(vm->vcpus);
 	free(vm);
 }
@@ -245,12 +334,27 @@ struct td *vm_td(struct vm *vm)
 
 struct gmem_file *vm_file(struct vm *vm)
 {
-	return vm->file;
+	return vm_file_at(vm, 0);
 }
 
 struct mmu_slot *vm_slot(struct vm *vm)
 {
-	return &vm->slot;
+	return vm_slot_at(vm, 0);
+}
+
+u32 vm_nr_slots(const struct vm *vm)
+{
+	return vm->nr_slots;
+}
+
+struct mmu_slot *vm_slot_at(struct vm *vm, u32 i)
+{
+	return &vm->slots[i].mmu;
+}
+
+struct gmem_file *vm_file_at(struct vm *vm, u32 i)
+{
+	return vm->slots[i].file;
 }
 
 struct vcpu *vm_vcpu(struct vm *vm, u32 i)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vm: virtual machines. Joins a memory file, an MMU and a TD; slots, vCPU run loops, exits, kicks.
+ * vm: virtual machines. Joins memory files, an MMU and a TD; slots, vCPU run loops, exits, kicks.
  *
  * Guarantees:
  *  1. vm_kick_and_wait() returns only when every vCPU that was inside the guest has left it.
  *  2. A vCPU never enters while the TD holds entries off.
  *  3. A VM that broke an invariant is dead: every run returns -EIO, and vm_why_dead() says why.
  *  4. After vm_destroy() the module and the host own nothing of it.
+ *  5. VMs may share a file, and come and go while others use it; one that is dead keeps others from
+ *     changing the part of the file that it is bound to until it goes.
  */
 #ifndef VM_VM_H
 #define VM_VM_H
@@ -76,18 +78,41 @@ enum vm_promote {
 	VM_PROMOTE_NOW,	 /* by the vCPU whose exit finds a block complete, and at the end */
 };
 
+/* Who checks that a leaf maps what may be one leaf (gmem_check_mapping()); a leaf that may not stops the VM. */
+enum vm_mapping_check {
+	VM_CHECK_MMU, /* whenever a leaf is set, and before one is taken away */
+	VM_CHECK_TDX, /* TDX's half, around AUG, DEMOTE, REMOVE and WBINVD */
+	VM_CHECK_TRUST,
+};
+
+/* Gfns [@base_gfn, @base_gfn + @npages) are indexes @index and on of @file; the caller's own file. */
+struct vm_slot_config {
+	gfn_t base_gfn;
+	u64 npages;
+	u64 index;
+	struct gmem_file *file;
+};
+
 struct vm_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	enum td_demote_lock demote_lock;
+	u32 cache_capacity; /* as in struct mmu_config */
 	enum vm_promote promote;
 	u32 promoter_lp; /* VM_PROMOTE_IDLE: the LP of its thread, nobody else's while the VM lives */
-	u64 memory_bytes; /* multiple of 4K */
-	gfn_t base_gfn;	  /* where the one slot begins, and */
-	u64 file_index;	  /* which index of the file is there */
-	u32 nr_vcpus;	  /* 1 to VM_MAX_VCPUS; vCPU i runs on LP first_lp + i */
+	/*
+	 * Either slots in files that the caller made and releases after the VM (sorted, they don't
+	 * overlap), or, with nr_slots 0, one slot in a file of the VM's own.
+	 */
+	const struct vm_slot_config *slots;
+	u32 nr_slots;
+	u64 memory_bytes;	 /* multiple of 4K, of the huge page's size with a pool */
+	gfn_t base_gfn;		 /* where the one slot begins, and */
+	u64 file_index;		 /* which index of the file is there */
+	struct gmem_config file; /* how its file is made; size is the VM's business */
+	enum vm_mapping_check mapping_check;
+	u32 nr_vcpus; /* 1 to VM_MAX_VCPUS; vCPU i runs on LP first_lp + i */
 	u32 first_lp;
-	enum gmem_backing backing;
 	enum pg_level max_level; /* --pages */
 	unsigned int gpaw;
 	bool sept_ve_disable;
@@ -112,12 +137,19 @@ struct vm_stats {
  * -EIO when the module refuses. Nothing is left behind on error.
  */
 int vm_create(struct machine *m, const struct vm_config *cfg, struct vm **out);
-/** vm_destroy - no vCPU runs any more; the LPs of its vCPUs are free, as for vm_create() */
+/**
+ * vm_destroy - no vCPU runs any more; the LPs of its vCPUs are free, as for vm_create()
+ *
+ * Other VMs on its files may go on meanwhile.
+ */
 void vm_destroy(struct vm *vm);
 struct mmu *vm_mmu(struct vm *vm);
 struct td *vm_td(struct vm *vm);
-struct gmem_file *vm_file(struct vm *vm);
-struct mmu_slot *vm_slot(struct vm *vm);
+struct gmem_file *vm_file(struct vm *vm); /* of the first slot */
+struct mmu_slot *vm_slot(struct vm *vm);  /* the first one */
+u32 vm_nr_slots(const struct vm *vm);
+struct mmu_slot *vm_slot_at(struct vm *vm, u32 i);
+struct gmem_file *vm_file_at(struct vm *vm, u32 i);
 struct vcpu *vm_vcpu(struct vm *vm, u32 i);
 struct vm_stats vm_stats(const struct vm *vm);
 
@@ -132,8 +164,10 @@ const char *vm_why_dead(const struct vm *vm);
  * Guest code is ops/guest, which asks for the end by the hypercall VM_HC_STOP. It may be run again,
  * with other guest code; the registers of the last TDG.VP.VMCALL are answered then.
  * Return: 0 when the guest stopped; -EIO when the VM is dead; -EFAULT for a fault that memory and
- * attributes don't allow (see vcpu_fault_gpa()); -ENOMEM when the host can't back a fault, or split
- * what an ACCEPT asks for smaller. After the last two the vCPU can be run again, and faults again.
+ * attributes don't allow (see vcpu_fault_gpa()); -EHWPOISON where the memory behind
+ * vcpu_fault_gpa() has failed: a machine check for the guest; -ENOMEM when the host can't back a
+ * fault, or split what an ACCEPT asks for smaller. After the last three the vCPU can be run again,
+ * and faults again.
  */
 int vcpu_run(struct vcpu *vcpu, const struct guest_ops *ops, void *guest);
 /** vcpu_fault_gpa - of the last -EFAULT; its shared bit says which side the guest wanted */
@@ -152,14 +186,24 @@ void vm_kick_and_wait(struct vm *vm);
  */
 int vm_track_dirty(struct vm *vm, gfn_t gfn, u64 nr);
 
+/**
+ * vm_memory_failure - the frame behind @gpa (a private GPA) has failed
+ *
+ * Its bytes are gone (a machine check to whoever reads them), it is unmapped, and later faults there
+ * end vcpu_run() with -EHWPOISON. What else goes is the file's failure_scope.
+ * Return: 0; -EINVAL outside memory; what gmem_memory_failure() says.
+ */
+int vm_memory_failure(struct vm *vm, gpa_t gpa);
+
 /* Hypercalls: TDG.VP.VMCALL with R10 = VM_HC_VENDOR, R11 = number; R10 of the answer is 0 or an error. */
 #define VM_HC_VENDOR 0x5345505455ULL
 #define VM_HC_STOP 1 /* the guest is done */
 /*
  * TDG.VP.VMCALL<MapGPA> (R10 = 0, R11 = 0x10001, R12 = GPA, R13 = bytes): converts the range to
  * what the SHARED bit of the GPA says. R10 of the answer: 0; VM_HC_RETRY with R11 = GPA to go on
- * from, where the host lacked memory; VM_HC_INVALID_OPERAND for a range that is unaligned, empty,
- * overflowing or outside memory. Unless it is 0 nothing has changed from R11 on.
+ * from, where the host lacked memory or holds a page; VM_HC_INVALID_OPERAND for a range that is
+ * unaligned, empty, overflowing or outside memory. Unless it is 0 nothing has changed from R11 on; what
+ * lies before is converted, which is whole slots.
  */
 #define VM_HC_MAP_GPA 0x10001
 #define VM_HC_RETRY 1

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "check/invariants.h"
+#include "gmem/internal.h"
 #include "mmu/internal.h"
 #include "seam/pamt.h"
 #include "seam/sept.h"
@@ -240,7 +241,16 @@ static void test_pairs(void **state)
 	mended(&r);
 }
 
-/* Rows 3, 88: attributes that change under a leaf, in part and in all of it, break 4. */
+/* Behind the back of everybody, clients and contents. */
+static void set_private(struct gmem_file *file, u64 index, u64 nr, bool private)
+{
+	struct gmem_attr_set *next = gmem_attrs_prepare(&file->attrs, index, nr, private);
+
+	assert_non_null(next);
+	gmem_attrs_commit(&file->attrs, next);
+}
+
+/* Rows 7 and 88: attributes that change under a leaf, in part and in all of it, break 4. */
 static void test_attributes(void **state)
 {
 	struct gmem_file *file;
@@ -248,32 +258,31 @@ static void test_attributes(void **state)
 
 	(void)state;
 	setup(&r, false);
-	file = r.vm->file;
-	gmem_unbind(file, r.vm);
-	assert_int_equal(gmem_set_private(file, LARGE + 7, 1, false), 0);
+	file = vm_file(r.vm);
+	set_private(file, LARGE + 7, 1, false);
 	expect_broken(&r, 4, "mixed attributes");
-	assert_int_equal(gmem_set_private(file, LARGE, 512, false), 0);
+	set_private(file, LARGE, 512, false);
 	expect_broken(&r, 4, "other side");
-	assert_int_equal(gmem_set_private(file, LARGE, 512, true), 0);
-	assert_int_equal(gmem_set_private(file, SMALL + 1, 1, true), 0);
+	set_private(file, LARGE, 512, true);
+	set_private(file, SMALL + 1, 1, true);
 	expect_broken(&r, 4, "other side");
-	assert_int_equal(gmem_set_private(file, SMALL + 1, 1, false), 0);
-	assert_int_equal(gmem_bind(file, 0, r.vm->slot.npages, &vm_gmem_ops, r.vm), 0);
+	set_private(file, SMALL + 1, 1, false);
 	mended(&r);
 }
 
 /* A leaf outside the slot breaks 4, and so does one that maps another frame than its folio's. */
 static void test_folio(void **state)
 {
-	u64 npages, *spte, *sept, old_spte, old_sept;
+	u64 npages, *slot_pages, *spte, *sept, old_spte, old_sept;
 	struct rig r;
 
 	(void)state;
 	setup(&r, false);
-	npages = r.vm->slot.npages;
-	r.vm->slot.npages = SMALL + 100;
+	slot_pages = &vm_slot(r.vm)->npages;
+	npages = *slot_pages;
+	*slot_pages = SMALL + 100;
 	expect_broken(&r, 4, "leaves the slot");
-	r.vm->slot.npages = npages;
+	*slot_pages = npages;
 	spte = mirror_entry(&r, SMALL, PG_LEVEL_4K);
 	sept = module_entry(&r, SMALL, PG_LEVEL_4K);
 	old_spte = *spte;

@@ -122,7 +122,8 @@ class BadTrace(unittest.TestCase):
                                         ("--promote", "later", "off, idle or now"),
                                         ("--split-range", "end", "ends, walk or two-walks"),
                                         ("--split-metadata", "cache",
-                                         "page, vm-cache or prealloc")):
+                                         "page, vm-cache or prealloc"),
+                                        ("--demote-lock", "never", "always or retry")):
             with self.subTest(option=option, value=value):
                 self.refused(TRACE, option, value, words=(option, "expected"
                              if expected not in ("later", "from 1", "outside memory",

@@ -83,9 +83,9 @@ class Bench(unittest.TestCase):
             self.assertEqual(list(self.rows(path.read_text())), ["walk"])
 
     def test_debates_document(self):
-        """docs/debates.md is what `septum bench debates` writes, but for the times."""
+        """docs/debates.md is what `septum bench debates` writes, but for what was measured."""
         def timeless(text):
-            return re.sub(r"[\d.]+ us \|", "us |", text)
+            return re.sub(r"~[\d.]+", "~", text)
 
         done = call("bench", "debates")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -96,7 +96,7 @@ class Bench(unittest.TestCase):
         usage = call("run", "--help").stdout
         rows = re.findall(r"^\| (.*?) \| `(.*?)` \|", (ROOT / "docs/debates.md").read_text(), re.M)
         offered = []
-        for option in ("--split-range", "--split-metadata"):
+        for option in ("--split-range", "--split-metadata", "--demote-lock"):
             words = re.search(option + r"[ =](\S+)", usage).group(1).split("|")
             self.assertGreater(len(words), 1)
             offered.append(words)
@@ -105,6 +105,23 @@ class Bench(unittest.TestCase):
         self.assertEqual({word for _, word in rows}, {word for words in offered for word in words})
         for found in by_range:
             self.assertIn(found, offered + [[]])
+
+    def test_debates_answer_each_question(self):
+        """Each section of docs/debates.md with a table ends in a conclusion; each time has a floor."""
+        text = (ROOT / "docs/debates.md").read_text()
+        for section in re.split(r"^##+ ", text, flags=re.M)[1:]:
+            title = section.splitlines()[0]
+            with self.subTest(section=title):
+                if "|---" in section:
+                    self.assertIn("\nConclusion: ", section)
+                for head in re.findall(r"^\| .*\|$(?=\n\|---)", section, flags=re.M):
+                    columns = [column.strip() for column in head.strip("|").split("|")]
+                    if {"time", "whole", "split"} & set(columns):
+                        self.assertIn("floor", columns)
+        for what in ("8 KiB, 1G leaves", "1 MiB, 2M leaves", "600 MiB, 2M leaves",
+                     "12 TiB, 2M leaves", "12 TiB, 1G leaves"):
+            self.assertEqual(len(re.findall(rf"^\| {what} \| `(?:ends|walk|two-walks)` \|", text,
+                                            flags=re.M)), 3, what)
 
     def refused(self, *args, words):
         done = call("bench", *args)

@@ -173,6 +173,15 @@ class Conversions(unittest.TestCase):
                     self.assertEqual(out["guest"]["pages_to_private"], BOUNCE_PAGES)
                     self.assertEqual(out["exits"]["map_gpa"], 976)
 
+    def test_with_nobody_listening(self):
+        """The same when no stream is written and calls don't wait for each other to be ordered."""
+        for choice in SPLIT_CHOICES[::4]:
+            for promote in ("now", "idle"):
+                with self.subTest(choice=choice, promote=promote):
+                    out = run_json(TRACE, *BOUNCE, "--promote", promote, *choice, recorded=False)
+                    self.check_sound(out)
+                    self.assertEqual(out["mappings"]["pages_2m"], BLOCKS)
+
     def test_off_is_what_kvm_does(self):
         """Without promotion the cut blocks stay 4K, and the module is never asked to merge."""
         out = run_json(TRACE, *BOUNCE)

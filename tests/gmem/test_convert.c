@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Conversion in place: what the clients hear, what pages hold, what a failure leaves. */
+/* Conversion in place: its argument, what clients hear, what pages hold, what a failure leaves. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 
 #include "base/rng.h"
 #include "base/sync.h"
-#include "gmem/gmem.h"
+#include "gmem/fake.h"
 
 static struct host *host;
 
@@ -34,60 +34,12 @@ static int teardown(void **state)
 	return used != 0;
 }
 
-/* A client that writes down what it is told, and what the attribute of @watched was then. */
-struct client {
-	struct gmem_file *file;
-	char log[1024];
-	u64 watched;
-	u32 prepares, fail_prepare; /* fail_prepare: number of the one that fails; 0: none */
-};
-
-static void note(struct client *c, const char *what, u64 index, u64 nr)
+static void make(struct fake_world *w, u64 pages)
 {
-	size_t n = strlen(c->log);
+	struct gmem_config cfg = {.size = fn_to_addr(pages), .backing = GMEM_THP};
 
-	snprintf(c->log + n, sizeof(c->log) - n, "%s %llu+%llu %s; ", what,
-		 (unsigned long long)index, (unsigned long long)nr,
-		 gmem_is_private(c->file, c->watched) ? "private" : "shared");
-}
-
-static void on_begin(void *client, u64 index, u64 nr)
-{
-	note(client, "begin", index, nr);
-}
-
-static int on_prepare(void *client, u64 index, u64 nr)
-{
-	struct client *c = client;
-
-	note(c, "prepare", index, nr);
-	return ++c->prepares == c->fail_prepare ? -ENOMEM : 0;
-}
-
-static void on_commit(void *client, u64 index, u64 nr)
-{
-	note(client, "commit", index, nr);
-}
-
-static void on_end(void *client, u64 index, u64 nr)
-{
-	note(client, "end", index, nr);
-}
-
-static const struct gmem_client_ops ops = {
-	.begin = on_begin, .prepare = on_prepare, .commit = on_commit, .end = on_end};
-
-static void make(struct client *c, u64 pages, u64 watched)
-{
-	memset(c, 0, sizeof(*c));
-	c->watched = watched;
-	assert_int_equal(gmem_create(host, fn_to_addr(pages), GMEM_THP, &c->file), 0);
-}
-
-static void unmake(struct client *c)
-{
-	gmem_unbind(c->file, c);
-	gmem_destroy(c->file);
+	fake_world_init(w, host, &cfg);
+	w->keep_log = true;
 }
 
 static u64 *bytes_of(struct gmem_file *f, u64 index)
@@ -99,6 +51,7 @@ static u64 *bytes_of(struct gmem_file *f, u64 index)
 	return host_frame_ptr(host, pfn);
 }
 
+/* What a private page holds, without a guest: its frame is still the host's. */
 static void fill(struct gmem_file *f, u64 index, u64 value)
 {
 	enum pg_level level;
@@ -108,101 +61,204 @@ static void fill(struct gmem_file *f, u64 index, u64 value)
 	assert_int_equal(host_write(host, fn_to_addr(pfn), 0, &value, 1), 0);
 }
 
-/* begin, prepare, commit, then the attribute changes, then end. */
-static void test_order(void **state)
+/* ---- the argument ----------------------------------------------------------------------------*/
+
+/* Row 84: every bad argument is -EINVAL, no client hears of it and nothing has changed. */
+static void test_bad_arguments(void **state)
 {
-	struct client c;
+	static const struct gmem_set_attributes bad[] = {
+		{.offset = 1, .size = PAGE_SIZE},
+		{.offset = 0, .size = PAGE_SIZE + 8},
+		{.offset = 0, .size = 1},
+		{.offset = 0, .size = 0},
+		{.offset = 64 * PAGE_SIZE, .size = 0},
+		{.offset = 64 * PAGE_SIZE, .size = PAGE_SIZE},
+		{.offset = 60 * PAGE_SIZE, .size = 5 * PAGE_SIZE},
+		{.offset = 0, .size = 65 * PAGE_SIZE},
+		{.offset = PAGE_SIZE, .size = 0 - PAGE_SIZE},
+		{.offset = PAGE_SIZE, .size = 0 - 2 * PAGE_SIZE},
+		{.offset = 0 - PAGE_SIZE, .size = PAGE_SIZE},
+		{.offset = 0 - PAGE_SIZE, .size = 2 * PAGE_SIZE},
+		{.size = PAGE_SIZE, .attributes = 1},
+		{.size = PAGE_SIZE, .attributes = GMEM_ATTRIBUTE_PRIVATE | 1ULL << 63},
+		{.size = PAGE_SIZE, .flags = 1},
+		{.size = PAGE_SIZE, .reserved = {[0] = 1}},
+		{.size = PAGE_SIZE, .reserved = {[10] = 1ULL << 63}},
+	};
+	struct fake_world w;
 
 	(void)state;
-	make(&c, 2048, 600);
-	assert_int_equal(gmem_bind(c.file, 0, 2048, &ops, &c), 0);
-	assert_int_equal(gmem_convert(c.file, 600, 8, false), 0);
-	assert_string_equal(c.log, "begin 600+8 private; prepare 600+8 private; "
-				   "commit 600+8 private; end 600+8 shared; ");
-	assert_int_equal(gmem_nr_ranges(c.file), 3);
-	unmake(&c);
+	make(&w, 64);
+	fake_bind(&w, "a", 0, 64, 32);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct gmem_set_attributes arg = bad[i];
+
+		assert_int_equal(gmem_set_attributes(w.file, &arg), -EINVAL);
+		arg.attributes ^= GMEM_ATTRIBUTE_PRIVATE;
+		assert_int_equal(gmem_set_attributes(w.file, &arg), -EINVAL);
+	}
+	assert_string_equal(w.log, "");
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	assert_true(gmem_is_private(w.file, 0));
+	fake_world_exit(&w);
 }
+
+/* A good argument converts as gmem_convert() does, whose bad ranges are refused as well. */
+static void test_good_arguments(void **state)
+{
+	static const struct {
+		u64 index, nr;
+	} bad[] = {{0, 0}, {64, 1}, {60, 5}, {1, UINT64_MAX}, {UINT64_MAX, 2}, {UINT64_MAX, 0}};
+	struct gmem_set_attributes arg = {.offset = 8 * PAGE_SIZE, .size = 4 * PAGE_SIZE};
+	struct fake_world w;
+
+	(void)state;
+	make(&w, 64);
+	assert_int_equal(gmem_set_attributes(w.file, &arg), 0);
+	assert_int_equal(gmem_nr_ranges(w.file), 3);
+	assert_true(gmem_is_private(w.file, 7));
+	assert_false(gmem_is_private(w.file, 8));
+	assert_false(gmem_is_private(w.file, 11));
+	arg.attributes = GMEM_ATTRIBUTE_PRIVATE;
+	arg.offset = 0;
+	arg.size = 64 * PAGE_SIZE;
+	assert_int_equal(gmem_set_attributes(w.file, &arg), 0);
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(gmem_convert(w.file, bad[i].index, bad[i].nr, false), -EINVAL);
+		assert_int_equal(gmem_convert(w.file, bad[i].index, bad[i].nr, true), -EINVAL);
+	}
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	fake_world_exit(&w);
+}
+
+/* ---- parts and ranges ------------------------------------------------------------------------*/
 
 /* Row 82: what is already so everywhere is 0, and no client hears of it. */
 static void test_no_op(void **state)
 {
-	struct client c;
+	struct fake_world w;
 
 	(void)state;
-	make(&c, 2048, 0);
-	assert_int_equal(gmem_set_private(c.file, 512, 512, false), 0);
-	assert_int_equal(gmem_bind(c.file, 0, 2048, &ops, &c), 0);
-	assert_int_equal(gmem_convert(c.file, 0, 512, true), 0);
-	assert_int_equal(gmem_convert(c.file, 1024, 1024, true), 0);
-	assert_int_equal(gmem_convert(c.file, 512, 512, false), 0);
-	assert_int_equal(gmem_convert(c.file, 700, 1, false), 0);
-	assert_string_equal(c.log, "");
-	unmake(&c);
+	make(&w, 2048);
+	assert_int_equal(gmem_convert(w.file, 512, 512, false), 0);
+	fake_bind(&w, "a", 0, 2048, 32);
+	assert_int_equal(gmem_convert(w.file, 0, 512, true), 0);
+	assert_int_equal(gmem_convert(w.file, 1024, 1024, true), 0);
+	assert_int_equal(gmem_convert(w.file, 512, 512, false), 0);
+	assert_int_equal(gmem_convert(w.file, 700, 1, false), 0);
+	assert_string_equal(w.log, "");
+	fake_world_exit(&w);
 }
 
-/* Pages on their side already keep their mappings: only the runs that change are unmapped. */
-static void test_runs(void **state)
+/* Pages on their side already keep their mappings: only the parts that change are unmapped. */
+static void test_parts(void **state)
 {
-	struct client c;
+	struct fake_world w;
 
 	(void)state;
-	make(&c, 2048, 100);
-	assert_int_equal(gmem_set_private(c.file, 100, 50, false), 0);
-	assert_int_equal(gmem_set_private(c.file, 300, 50, false), 0);
-	assert_int_equal(gmem_bind(c.file, 0, 2048, &ops, &c), 0);
-	assert_int_equal(gmem_convert(c.file, 120, 200, false), 0);
-	assert_string_equal(c.log, "begin 120+200 shared; prepare 150+150 shared; "
-				   "commit 150+150 shared; end 120+200 shared; ");
-	c.log[0] = '\0';
-	assert_int_equal(gmem_set_private(c.file, 0, 1, false), -EBUSY);
-	assert_int_equal(gmem_convert(c.file, 200, 10, true), 0);
-	c.log[0] = '\0';
-	assert_int_equal(gmem_convert(c.file, 0, 400, true), 0);
-	assert_string_equal(c.log, "begin 0+400 shared; prepare 100+100 shared; "
-				   "prepare 210+140 shared; commit 100+100 shared; "
-				   "commit 210+140 shared; end 0+400 private; ");
-	assert_int_equal(gmem_nr_ranges(c.file), 1);
-	unmake(&c);
+	make(&w, 2048);
+	assert_int_equal(gmem_convert(w.file, 100, 50, false), 0);
+	assert_int_equal(gmem_convert(w.file, 300, 50, false), 0);
+	fake_bind(&w, "a", 0, 2048, 32);
+	assert_int_equal(gmem_convert(w.file, 120, 200, false), 0);
+	assert_string_equal(w.log, "a.begin 0+512; a.prepare 150+150; a.commit 150+150; "
+				   "a.shared 150+150; a.end 0+512; ");
+	assert_int_equal(gmem_convert(w.file, 200, 10, true), 0);
+	fake_log_clear(&w);
+	assert_int_equal(gmem_convert(w.file, 0, 400, true), 0);
+	assert_string_equal(w.log, "a.begin 0+512; a.prepare 100+100; a.prepare 210+140; "
+				   "a.commit 100+100; a.commit 210+140; a.private 100+100; "
+				   "a.private 210+140; a.end 0+512; ");
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	fake_world_exit(&w);
 }
 
-/* A client hears of the part that it is bound to; the rest changes as well. */
-static void test_clipped(void **state)
+/* A conversion with more parts than fit on the stack tells of each. */
+static void test_many_parts(void **state)
 {
-	struct client c;
+	struct fake_world w;
+	struct fake *c;
 
 	(void)state;
-	make(&c, 2048, 0);
-	assert_int_equal(gmem_bind(c.file, 600, 100, &ops, &c), 0);
-	assert_int_equal(gmem_convert(c.file, 0, 100, false), 0);
-	assert_string_equal(c.log, "");
-	assert_int_equal(gmem_convert(c.file, 0, 650, false), 0);
-	assert_string_equal(c.log, "begin 600+50 shared; prepare 600+50 shared; "
-				   "commit 600+50 shared; end 600+50 shared; ");
-	assert_true(gmem_is_uniform(c.file, 0, 650));
-	unmake(&c);
+	make(&w, 512);
+	for (u64 i = 0; i < 512; i += 2)
+		assert_int_equal(gmem_convert(w.file, i, 1, false), 0);
+	w.keep_log = false;
+	c = fake_bind(&w, "a", 128, 256, 32);
+	for (u64 i = 128; i < 384; i++)
+		assert_int_equal(fake_fault(c, i), 0);
+	assert_int_equal(gmem_convert(w.file, 0, 512, false), 0);
+	assert_int_equal(c->calls, 128);
+	assert_int_equal(c->commits, 128);
+	assert_int_equal(c->zapped, 128);
+	fake_check(&w);
+	fake_world_exit(&w);
 }
 
-/* Row 48: whichever prepare fails, its error comes back, nothing was committed, and a retry works. */
+/* Row 83: alternate conversions make a range each; unifying them leaves one. */
+static void test_ranges_merge(void **state)
+{
+	struct fake_world w;
+
+	(void)state;
+	make(&w, 64);
+	for (u64 i = 1; i < 64; i += 2)
+		assert_int_equal(gmem_convert(w.file, i, 1, false), 0);
+	assert_int_equal(gmem_nr_ranges(w.file), 64);
+	for (u64 i = 0; i < 64; i += 2)
+		assert_int_equal(gmem_convert(w.file, i, 1, false), 0);
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	assert_int_equal(gmem_convert(w.file, 0, 64, true), 0);
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	assert_true(gmem_is_private(w.file, 33));
+	fake_world_exit(&w);
+}
+
+/* A file that starts shared is so everywhere, and the host may use it at once. */
+static void test_init_shared(void **state)
+{
+	struct gmem_config cfg = {.size = 8 * PAGE_SIZE, .backing = GMEM_4K, .init_shared = true};
+	struct gmem_file *f;
+
+	(void)state;
+	assert_int_equal(gmem_create(host, &cfg, &f), 0);
+	assert_int_equal(gmem_nr_ranges(f), 1);
+	assert_false(gmem_is_private(f, 0));
+	assert_int_equal(gmem_host_write(f, 8, &(u64){5}, 1), 0);
+	gmem_release(f);
+}
+
+/* ---- failures --------------------------------------------------------------------------------*/
+
+/*
+ * Row 48: whichever prepare fails, its error comes back, nothing was committed, and a retry works.
+ */
 static void test_prepare_fails(void **state)
 {
 	(void)state;
 	for (u32 n = 1; n <= 2; n++) {
-		struct client c;
+		struct gmem_set_attributes arg = {.size = SIZE_2M};
+		struct fake_world w;
+		struct fake *c;
 
-		make(&c, 2048, 0);
-		assert_int_equal(gmem_set_private(c.file, 100, 1, false), 0);
-		assert_int_equal(gmem_bind(c.file, 0, 2048, &ops, &c), 0);
-		fill(c.file, 50, 7);
-		c.fail_prepare = n;
-		assert_int_equal(gmem_convert(c.file, 0, 512, false), -ENOMEM);
-		assert_null(strstr(c.log, "commit"));
-		assert_non_null(strstr(c.log, "end 0+512"));
-		assert_int_equal(gmem_nr_ranges(c.file), 3);
-		assert_int_equal(*bytes_of(c.file, 50), 7);
-		assert_int_equal(gmem_convert(c.file, 0, 512, false), 0);
-		assert_false(gmem_is_private(c.file, 0));
-		assert_int_equal(*bytes_of(c.file, 50), 0);
-		unmake(&c);
+		make(&w, 2048);
+		assert_int_equal(gmem_convert(w.file, 100, 1, false), 0);
+		c = fake_bind(&w, "a", 0, 2048, 32);
+		assert_int_equal(fake_fault(c, 50), 0);
+		fake_write(c, 50, 7);
+		c->fail_call = n;
+		assert_int_equal(gmem_set_attributes(w.file, &arg), -ENOMEM);
+		assert_int_equal(arg.error_offset, 0);
+		assert_null(strstr(w.log, "commit"));
+		assert_non_null(strstr(w.log, "a.end 0+512"));
+		assert_int_equal(gmem_nr_ranges(w.file), 3);
+		assert_int_equal(fake_read(c, 50), 7);
+		fake_check(&w);
+		assert_int_equal(gmem_set_attributes(w.file, &arg), 0);
+		assert_false(gmem_is_private(w.file, 0));
+		assert_int_equal(*bytes_of(w.file, 50), 0);
+		fake_world_exit(&w);
 	}
 }
 
@@ -210,105 +266,69 @@ static void test_prepare_fails(void **state)
 /* No room for the attributes is found out before any client hears of the conversion. */
 static void test_no_room_for_attributes(void **state)
 {
-	struct client c;
+	struct gmem_set_attributes arg = {.offset = 3 * PAGE_SIZE, .size = PAGE_SIZE};
+	struct fake_world w;
 
 	(void)state;
-	make(&c, 2048, 0);
-	assert_int_equal(gmem_bind(c.file, 0, 2048, &ops, &c), 0);
+	make(&w, 2048);
+	fake_bind(&w, "a", 0, 2048, 32);
 	host_fail_alloc_at(host, 1);
-	assert_int_equal(gmem_convert(c.file, 0, 1, false), -ENOMEM);
-	assert_string_equal(c.log, "");
-	assert_int_equal(gmem_nr_ranges(c.file), 1);
-	assert_int_equal(gmem_convert(c.file, 0, 1, false), 0);
-	assert_int_equal(gmem_nr_ranges(c.file), 2);
-	unmake(&c);
+	assert_int_equal(gmem_set_attributes(w.file, &arg), -ENOMEM);
+	assert_int_equal(arg.error_offset, 3 * PAGE_SIZE);
+	assert_string_equal(w.log, "");
+	assert_int_equal(gmem_nr_ranges(w.file), 1);
+	assert_int_equal(gmem_set_attributes(w.file, &arg), 0);
+	assert_int_equal(gmem_nr_ranges(w.file), 3);
+	fake_world_exit(&w);
 }
 #endif
 
-/* Row 83: alternate conversions make a range each; unifying them leaves one. */
-static void test_ranges_merge(void **state)
-{
-	struct client c;
+/* ---- contents --------------------------------------------------------------------------------*/
 
-	(void)state;
-	make(&c, 64, 0);
-	assert_int_equal(gmem_bind(c.file, 0, 64, &ops, &c), 0);
-	for (u64 i = 1; i < 64; i += 2) {
-		assert_int_equal(gmem_convert(c.file, i, 1, false), 0);
-		c.log[0] = '\0';
-	}
-	assert_int_equal(gmem_nr_ranges(c.file), 64);
-	for (u64 i = 0; i < 64; i += 2) {
-		assert_int_equal(gmem_convert(c.file, i, 1, false), 0);
-		c.log[0] = '\0';
-	}
-	assert_int_equal(gmem_nr_ranges(c.file), 1);
-	assert_int_equal(gmem_convert(c.file, 0, 64, true), 0);
-	assert_int_equal(gmem_nr_ranges(c.file), 1);
-	assert_true(gmem_is_private(c.file, 33));
-	unmake(&c);
-}
-
-/* Row 84: an empty range, one past the end and one that overflows are -EINVAL, nothing changed. */
-static void test_bad_ranges(void **state)
-{
-	static const struct {
-		u64 index, nr;
-	} bad[] = {{0, 0}, {64, 1}, {60, 5}, {1, UINT64_MAX}, {UINT64_MAX, 2}, {UINT64_MAX, 0}};
-	struct client c;
-
-	(void)state;
-	make(&c, 64, 0);
-	assert_int_equal(gmem_bind(c.file, 0, 64, &ops, &c), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		assert_int_equal(gmem_convert(c.file, bad[i].index, bad[i].nr, false), -EINVAL);
-		assert_int_equal(gmem_convert(c.file, bad[i].index, bad[i].nr, true), -EINVAL);
-	}
-	assert_string_equal(c.log, "");
-	assert_int_equal(gmem_nr_ranges(c.file), 1);
-	unmake(&c);
-}
-
-/* What becomes shared reads as zero, from the same frame; pages beside it, and shared already, stay. */
+/*
+ * What becomes shared reads as zero, from the same frame; pages beside it, and shared already,
+ * stay.
+ */
 static void test_contents(void **state)
 {
-	struct client c;
+	struct fake_world w;
 	u64 *frame;
 
 	(void)state;
-	make(&c, 1024, 0);
+	make(&w, 1024);
 	for (u64 i = 10; i < 20; i++)
-		fill(c.file, i, i);
-	frame = bytes_of(c.file, 12);
-	assert_int_equal(gmem_convert(c.file, 14, 2, false), 0);
-	fill(c.file, 14, 0xabc);
-	assert_int_equal(gmem_convert(c.file, 12, 4, false), 0);
+		fill(w.file, i, i);
+	frame = bytes_of(w.file, 12);
+	assert_int_equal(gmem_convert(w.file, 14, 2, false), 0);
+	fill(w.file, 14, 0xabc);
+	assert_int_equal(gmem_convert(w.file, 12, 4, false), 0);
 	for (u64 i = 10; i < 20; i++)
-		assert_int_equal(*bytes_of(c.file, i),
+		assert_int_equal(*bytes_of(w.file, i),
 				 i == 14 ? 0xabc : (i >= 12 && i < 16 ? 0 : i));
-	assert_ptr_equal(frame, bytes_of(c.file, 12));
-	/* A whole folio, and one of 4K. */
-	fill(c.file, 512, 5);
-	assert_int_equal(gmem_convert(c.file, 0, 1024, false), 0);
-	assert_int_equal(*bytes_of(c.file, 512), 0);
-	assert_int_equal(*bytes_of(c.file, 14), 0xabc);
-	unmake(&c);
+	assert_ptr_equal(frame, bytes_of(w.file, 12));
+	/* A whole huge page. */
+	fill(w.file, 512, 5);
+	assert_int_equal(gmem_convert(w.file, 0, 1024, false), 0);
+	assert_int_equal(*bytes_of(w.file, 512), 0);
+	assert_int_equal(*bytes_of(w.file, 14), 0xabc);
+	fake_world_exit(&w);
 }
 
 /* A file of 4K folios is zeroed folio by folio, and what was never used stays unused. */
 static void test_small_folios(void **state)
 {
+	struct gmem_config cfg = {.size = 600 * PAGE_SIZE, .backing = GMEM_4K};
 	struct gmem_file *f;
 
 	(void)state;
-	assert_int_equal(gmem_create(host, fn_to_addr(600), GMEM_4K, &f), 0);
+	assert_int_equal(gmem_create(host, &cfg, &f), 0);
 	fill(f, 3, 33);
 	fill(f, 513, 44);
 	assert_int_equal(gmem_convert(f, 0, 600, false), 0);
 	assert_int_equal(gmem_frames(f), 2);
 	assert_int_equal(*bytes_of(f, 3), 0);
 	assert_int_equal(*bytes_of(f, 513), 0);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* A folio that is new shows zeros on its shared side, whatever its frames held. */
@@ -318,6 +338,8 @@ static void test_new_folio_is_zero(void **state)
 
 	(void)state;
 	for (int small = 0; small <= 1; small++) {
+		struct gmem_config cfg = {.size = 1024 * PAGE_SIZE,
+					  .backing = small ? GMEM_4K : GMEM_THP};
 		struct gmem_file *f;
 		pfn_t pfn;
 
@@ -325,15 +347,14 @@ static void test_new_folio_is_zero(void **state)
 		for (u64 i = 0; i < 4096; i++)
 			host_write(host, fn_to_addr(pfn + i), 0, junk, 2);
 		host_free(host, pfn, PG_LEVEL_1G, FRAME_OTHER);
-		assert_int_equal(
-			gmem_create(host, fn_to_addr(1024), small ? GMEM_4K : GMEM_THP, &f), 0);
-		assert_int_equal(gmem_set_private(f, 100, 50, false), 0);
+		assert_int_equal(gmem_create(host, &cfg, &f), 0);
+		assert_int_equal(gmem_convert(f, 100, 50, false), 0);
 		for (u64 i = 100; i < 150; i++)
 			assert_int_equal(*bytes_of(f, i), 0);
 		assert_int_equal(gmem_convert(f, 0, 1024, false), 0);
 		for (u64 i = 0; i < 1024; i++)
 			assert_int_equal(*bytes_of(f, i), 0);
-		gmem_destroy(f);
+		gmem_release(f);
 	}
 }
 
@@ -344,12 +365,11 @@ static void test_against_model(void **state)
 	const u64 seed = 21;
 	static u64 value[PAGES];
 	static bool private[PAGES];
-	struct client c;
+	struct fake_world w;
 	struct rng rng;
 
 	(void)state;
-	make(&c, PAGES, 0);
-	assert_int_equal(gmem_bind(c.file, 0, PAGES, &ops, &c), 0);
+	make(&w, PAGES);
 	rng_init(&rng, seed);
 	memset(private, 1, sizeof(private));
 	for (u32 step = 0; step < STEPS; step++) {
@@ -359,40 +379,62 @@ static void test_against_model(void **state)
 		if (rng_below(&rng, 4))
 			nr = min_u64(nr, 1 + rng_below(&rng, 8));
 		value[at] = step + 1;
-		fill(c.file, at, value[at]);
-		c.log[0] = '\0';
-		assert_int_equal(gmem_convert(c.file, at, nr, to_private), 0);
+		fill(w.file, at, value[at]);
+		assert_int_equal(gmem_convert(w.file, at, nr, to_private), 0);
 		for (u64 i = at; i < at + nr; i++) {
 			if (private[i] && !to_private)
 				value[i] = 0;
 			private[i] = to_private;
 		}
 		for (u64 i = 0; i < PAGES; i += 1 + rng_below(&rng, 5))
-			if (gmem_is_private(c.file, i) != private[i] ||
-			    (value[i] && *bytes_of(c.file, i) != value[i]))
+			if (gmem_is_private(w.file, i) != private[i] ||
+			    (value[i] && *bytes_of(w.file, i) != value[i]))
 				fail_msg("seed %llu step %u index %llu", (unsigned long long)seed,
 					 step, (unsigned long long)i);
 	}
-	unmake(&c);
+	fake_world_exit(&w);
+}
+
+/* A TiB at once, of which two pages were ever used: nothing else is touched. */
+static void test_sparse(void **state)
+{
+	struct gmem_config cfg = {.size = 1ULL << 40, .backing = GMEM_THP};
+	u64 last = addr_to_fn(cfg.size) - 1;
+	struct gmem_file *f;
+
+	(void)state;
+	assert_int_equal(gmem_create(host, &cfg, &f), 0);
+	fill(f, 5, 55);
+	fill(f, last, 66);
+	assert_int_equal(gmem_convert(f, 0, last + 1, false), 0);
+	assert_int_equal(*bytes_of(f, 5), 0);
+	assert_int_equal(*bytes_of(f, last), 0);
+	assert_int_equal(gmem_frames(f), 1024);
+	assert_int_equal(gmem_convert(f, 0, last + 1, true), 0);
+	assert_int_equal(gmem_frames(f), 1024);
+	assert_int_equal(gmem_nr_ranges(f), 1);
+	gmem_release(f);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_bad_arguments),
+		cmocka_unit_test(test_good_arguments),
 		cmocka_unit_test(test_no_op),
-		cmocka_unit_test(test_runs),
-		cmocka_unit_test(test_clipped),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_many_parts),
+		cmocka_unit_test(test_ranges_merge),
+		cmocka_unit_test(test_init_shared),
 		cmocka_unit_test(test_prepare_fails),
 #ifdef SEPTUM_CHECK
 		cmocka_unit_test(test_no_room_for_attributes),
 #endif
-		cmocka_unit_test(test_ranges_merge),
-		cmocka_unit_test(test_bad_ranges),
 		cmocka_unit_test(test_contents),
 		cmocka_unit_test(test_small_folios),
 		cmocka_unit_test(test_new_folio_is_zero),
 		cmocka_unit_test(test_against_model),
+		cmocka_unit_test(test_sparse),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

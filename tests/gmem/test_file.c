@@ -39,9 +39,10 @@ static int teardown(void **state)
 
 static struct gmem_file *make_file(u64 pages, enum gmem_backing backing)
 {
+	struct gmem_config cfg = {.size = fn_to_addr(pages), .backing = backing};
 	struct gmem_file *f;
 
-	assert_int_equal(gmem_create(host, fn_to_addr(pages), backing, &f), 0);
+	assert_int_equal(gmem_create(host, &cfg, &f), 0);
 	return f;
 }
 
@@ -71,14 +72,43 @@ static void return_huge_frames(pfn_t taken[512], u32 n)
 		host_free(host, taken[--n], PG_LEVEL_2M, FRAME_OTHER);
 }
 
-/* A size that isn't a multiple of 4K, or nothing, is no file. */
-static void test_bad_size(void **state)
+/* What doesn't fit together is no file: sizes, pools, and what no option is called. */
+static void test_bad_config(void **state)
 {
+	struct gmem_config bad[] = {
+		{.size = 0},
+		{.size = 4097},
+		{.size = SIZE_2M, .backing = GMEM_HUGETLB_2M},
+		{.size = SIZE_2M, .backing = (enum gmem_backing)7},
+		{.size = SIZE_2M, .mapping_form = (enum gmem_mapping_form)2},
+		{.size = SIZE_2M, .failure_scope = (enum gmem_failure_scope)2},
+		{.size = SIZE_2M, .folio_split = (enum gmem_folio_split)2},
+		{.size = SIZE_2M, .folio_refs = (enum gmem_folio_refs)2},
+		{.size = SIZE_2M, .restructure = (enum gmem_restructure)2},
+		{.size = SIZE_2M, .convert_order = (enum gmem_convert_order)3},
+	};
+	struct hugetlb_pool *pool;
 	struct gmem_file *f;
+	u64 missing;
 
 	(void)state;
-	assert_int_equal(gmem_create(host, 0, GMEM_THP, &f), -EINVAL);
-	assert_int_equal(gmem_create(host, 4097, GMEM_THP, &f), -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(gmem_create(host, &bad[i], &f), -EINVAL);
+	assert_int_equal(hugetlb_pool_create(host, PG_LEVEL_2M, 2, true, &pool, &missing), 0);
+	bad[0] = (struct gmem_config){.size = SIZE_2M, .backing = GMEM_THP, .pool = pool};
+	bad[1] = (struct gmem_config){.size = SIZE_1G, .backing = GMEM_HUGETLB_1G, .pool = pool};
+	bad[2] = (struct gmem_config){.size = SIZE_4K, .backing = GMEM_HUGETLB_2M, .pool = pool};
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(gmem_create(host, &bad[i], &f), -EINVAL);
+	/* A pool that is too small, and one that is just large enough. */
+	bad[2].size = 3 * SIZE_2M;
+	assert_int_equal(gmem_create(host, &bad[2], &f), -ENOMEM);
+	bad[2].size = 2 * SIZE_2M;
+	assert_int_equal(gmem_create(host, &bad[2], &f), 0);
+	assert_int_equal(hugetlb_stats(pool).reserved, 2);
+	gmem_release(f);
+	assert_int_equal(hugetlb_stats(pool).reserved, 0);
+	hugetlb_pool_destroy(pool);
 }
 
 /* An untouched file holds no frame; the first access of a 2M block takes 512 of them, the rest none. */
@@ -101,7 +131,7 @@ static void test_huge_folio_on_first_use(void **state)
 		assert_int_equal(level, PG_LEVEL_2M);
 	}
 	assert_int_equal(gmem_frames(f), 512);
-	gmem_destroy(f);
+	gmem_release(f);
 	assert_int_equal(host_frames_used(host), 0);
 }
 
@@ -119,7 +149,7 @@ static void test_small_backing(void **state)
 	assert_int_not_equal(a, b);
 	assert_int_equal(gmem_frames(f), 2);
 	assert_int_equal(get(f, 3, &level), a);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* A 2M block that sticks out of the file has 4K folios; past the end there is nothing. */
@@ -137,7 +167,7 @@ static void test_partial_last_block(void **state)
 	assert_int_equal(gmem_get_pfn(f, 1023, &pfn, &level), -EINVAL);
 	assert_int_equal(gmem_get_pfn(f, UINT64_MAX, &pfn, &level), -EINVAL);
 	assert_int_equal(gmem_frames(f), 513);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* Without a free 2M frame the block falls back to 4K; without any frame it is -ENOMEM. */
@@ -164,7 +194,7 @@ static void test_fall_back_and_exhaustion(void **state)
 	get(f, 600, &level);
 	host_free(host, loose, PG_LEVEL_4K, FRAME_OTHER);
 	get(f, 512 + 511, &level);
-	gmem_destroy(f);
+	gmem_release(f);
 	return_huge_frames(taken, n);
 	assert_int_equal(host_frames_used(host), 0);
 }
@@ -186,7 +216,7 @@ static void test_punch(void **state)
 	assert_int_equal(gmem_punch_hole(f, 0, 1024), 0);
 	get(f, 5, &level);
 	assert_int_equal(level, PG_LEVEL_2M);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* Bad ranges are -EINVAL, and nothing goes. */
@@ -203,7 +233,7 @@ static void test_punch_refused(void **state)
 	assert_int_equal(gmem_punch_hole(f, 2048, 1), -EINVAL);
 	assert_int_equal(gmem_punch_hole(f, 1, UINT64_MAX), -EINVAL);
 	assert_int_equal(gmem_frames(f), 512);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* A hole that cuts a 2M folio zeroes the pages inside and leaves the folio; whole ones go. */
@@ -237,7 +267,7 @@ static void test_punch_inside_folio(void **state)
 	assert_int_equal(gmem_punch_hole(f, 0, 512), 0);
 	assert_int_equal(gmem_punch_hole(f, 100, 412), 0);
 	assert_int_equal(gmem_frames(f), 512);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* A block whose 4K folios have all been punched out may have a 2M folio next time. */
@@ -263,7 +293,7 @@ static void test_block_heals(void **state)
 	assert_int_equal(gmem_frames(f), 0);
 	get(f, 9, &level);
 	assert_int_equal(level, PG_LEVEL_2M);
-	gmem_destroy(f);
+	gmem_release(f);
 	return_huge_frames(taken, n);
 }
 
@@ -283,7 +313,7 @@ static void test_huge_file(void **state)
 	assert_int_equal(gmem_frames(f), 1024);
 	assert_int_equal(gmem_punch_hole(f, 0, last + 1), 0);
 	assert_int_equal(gmem_frames(f), 0);
-	gmem_destroy(f);
+	gmem_release(f);
 }
 
 /* ---- against a flat model --------------------------------------------------------------------*/
@@ -377,7 +407,7 @@ static void test_against_model(void **state)
 			model_step(f, m, &rng);
 			assert_int_equal(gmem_frames(f), m->frames);
 		}
-		gmem_destroy(f);
+		gmem_release(f);
 	}
 	host_free(host, low, PG_LEVEL_4K, FRAME_OTHER);
 	return_huge_frames(taken, n);
@@ -434,7 +464,7 @@ static void test_racing_faults(void **state)
 		}
 		assert_int_equal(gmem_frames(f), RACE_PAGES);
 		assert_int_equal(host_frames_used(host), RACE_PAGES);
-		gmem_destroy(f);
+		gmem_release(f);
 		assert_int_equal(host_frames_used(host), 0);
 	}
 	free(racers);
@@ -470,14 +500,14 @@ static void test_faults_against_holes(void **state)
 	assert_int_equal(gmem_punch_hole(r->file, 0, 1025), 0);
 	assert_int_equal(gmem_frames(r->file), 0);
 	assert_int_equal(host_frames_used(host), 0);
-	gmem_destroy(r->file);
+	gmem_release(r->file);
 	free(r);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad_size),
+		cmocka_unit_test(test_bad_config),
 		cmocka_unit_test(test_huge_folio_on_first_use),
 		cmocka_unit_test(test_small_backing),
 		cmocka_unit_test(test_partial_last_block),

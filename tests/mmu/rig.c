@@ -466,21 +466,43 @@ void rig_exit_dead(struct rig *r)
 struct check {
 	struct rig *r;
 	u64 pages[PG_LEVEL_NUM];
-	u64 tables;
+	u64 tables, metadata;
+	u64 *external; /* a bit a frame: the page of an external table, or waiting to become one */
 };
+
+static void check_external_page(struct check *c, pfn_t pfn)
+{
+	u64 *word = &c->external[pfn / 64];
+
+	if (*word & BIT_ULL(pfn % 64))
+		fail_msg("external page %lx is in two places", pfn);
+	*word |= BIT_ULL(pfn % 64);
+}
+
+/* No assert macros for single entries: there are many. */
+static void check_entry(const struct mmu_page *sp, const struct ext_table *t, unsigned int i)
+{
+	u64 spte = sync_load_acquire(&sp->spt[i]);
+	bool leaf = mmu_spte_is_leaf(spte, sp->level);
+	gfn_t gfn = sp->gfn + i * pages_per_level(sp->level);
+
+	if (mmu_spte_is_frozen(spte) || (!mmu_spte_is_present(spte) && spte))
+		fail_msg("the entry of gfn %lx is %lx", gfn, spte);
+	if (t && t->leaf[i] != (leaf ? mmu_spte_pfn(spte) + 1 : 0))
+		fail_msg("gfn %lx is mapped to something else on the other side", gfn);
+	if (t && !!t->child[i] != (mmu_spte_is_present(spte) && !leaf))
+		fail_msg("gfn %lx has a table on one side alone", gfn);
+	if (leaf && (sp->level > PG_LEVEL_MAX_LEAF ||
+		     !IS_ALIGNED(mmu_spte_pfn(spte), pages_per_level(sp->level))))
+		fail_msg("gfn %lx has a leaf that is none, at level %d", gfn, sp->level);
+}
 
 static void check_table(struct check *c, const struct mmu_page *sp, const struct ext_table *t)
 {
 	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++) {
 		u64 spte = sync_load_acquire(&sp->spt[i]);
 
-		assert_false(mmu_spte_is_frozen(spte));
-		if (t) {
-			bool leaf = mmu_spte_is_leaf(spte, sp->level);
-
-			assert_int_equal(t->leaf[i], leaf ? mmu_spte_pfn(spte) + 1 : 0);
-			assert_int_equal(!!t->child[i], mmu_spte_is_present(spte) && !leaf);
-		}
+		check_entry(sp, t, i);
 		if (mmu_spte_is_leaf(spte, sp->level)) {
 			c->pages[sp->level]++;
 		} else if (mmu_spte_is_present(spte)) {
@@ -488,32 +510,64 @@ static void check_table(struct check *c, const struct mmu_page *sp, const struct
 
 			c->tables++;
 			assert_int_equal(child->level, sp->level - 1);
-			if (t)
+			if (t) {
 				assert_int_equal(t->child[i]->page, child->external_spt);
+				check_external_page(c, child->external_spt);
+				c->metadata += t->child[i]->nr_metadata;
+			}
 			check_table(c, child, t ? t->child[i] : NULL);
-		} else {
-			assert_int_equal(spte, 0);
 		}
 	}
+}
+
+/* Allocated is in trees, in caches, or on the external side. */
+static void check_frames(const struct check *c, u64 mirror_tables, u64 direct_tables)
+{
+	struct rig *r = c->r;
+	u64 mirror = mirror_tables + r->cache.nr_pages;
+	u64 direct = direct_tables + r->cache.nr_direct_pages;
+
+	/* Tables that left the tree are freed later. */
+	if (sync_load(&r->host->used[FRAME_MIRROR_TABLE]) != mirror ||
+	    sync_load(&r->host->used[FRAME_DIRECT_TABLE]) != direct)
+		sync_rcu_barrier();
+	assert_int_equal(sync_load(&r->host->used[FRAME_MIRROR_TABLE]), mirror);
+	assert_int_equal(sync_load(&r->host->used[FRAME_DIRECT_TABLE]), direct);
+	assert_int_equal(sync_load(&r->pages_out), mirror_tables - 1 + r->cache.nr_external);
+	assert_int_equal(sync_load(&r->metadata_out), c->metadata + r->nr_cached);
 }
 
 void rig_check(struct rig *r)
 {
 	const struct mmu_stats *stats = mmu_stats(r->mmu);
-	struct check c = {.r = r};
-	u64 mirror_tables;
+	struct check c = {.r = r, .external = calloc(r->host->nr_frames / 64, sizeof(u64))};
+	u64 mirror_tables, direct_tables;
 
+	assert_non_null(c.external);
 	if (r->wrong)
 		fail_msg("the external side: %s", r->wrong);
+	assert_int_equal(r->mmu->invalidate_in_progress, 0);
 	check_table(&c, r->mmu->mirror_root, r->root);
-	mirror_tables = c.tables;
-	assert_int_equal(stats->mirror_tables, mirror_tables + 1);
-	assert_int_equal(stats->external_tables, mirror_tables);
-	assert_int_equal(sync_load(&r->ext_tables), mirror_tables);
+	for (u32 i = 0; i < r->cache.nr_external; i++)
+		check_external_page(&c, r->cache.external[i]);
+	free(c.external);
+	mirror_tables = c.tables + 1;
+	assert_int_equal(stats->mirror_tables, mirror_tables);
+	assert_int_equal(stats->external_tables, mirror_tables - 1);
+	assert_int_equal(sync_load(&r->ext_tables), mirror_tables - 1);
 	check_table(&c, r->mmu->direct_root, NULL);
-	assert_int_equal(stats->direct_tables, c.tables - mirror_tables + 1);
+	direct_tables = c.tables - mirror_tables + 2;
+	assert_int_equal(stats->direct_tables, direct_tables);
 	for (int level = PG_LEVEL_4K; level < PG_LEVEL_NUM; level++)
 		assert_int_equal(stats->pages[level], c.pages[level]);
+	check_frames(&c, mirror_tables, direct_tables);
+}
+
+/* The invalidation is somebody's who goes on after this. */
+static void check_if_quiet(struct rig *r)
+{
+	if (!r->others_run && !r->mmu->invalidate_in_progress && !r->bugs)
+		rig_check(r);
 }
 
 struct mmu_fault rig_fault(struct rig *r, gfn_t gfn, pfn_t pfn, enum pg_level max_level)
@@ -550,6 +604,7 @@ void rig_zap(struct rig *r, gfn_t start, gfn_t end, bool private)
 	sync_write_lock(mmu_lock(r->mmu));
 	mmu_zap_leafs(r->mmu, start, end, private);
 	sync_write_unlock(mmu_lock(r->mmu));
+	check_if_quiet(r);
 }
 
 struct mmu_mapping rig_lookup(struct rig *r, gfn_t gfn, bool private)
@@ -577,6 +632,7 @@ int rig_split(struct rig *r, gfn_t start, gfn_t end, bool private)
 	err = mmu_split_boundaries(r->mmu, start, end, private);
 	mmu_invalidate_end(r->mmu);
 	sync_write_unlock(mmu_lock(r->mmu));
+	check_if_quiet(r);
 	return err;
 }
 
@@ -587,6 +643,7 @@ int rig_split_to(struct rig *r, gfn_t start, gfn_t end, enum pg_level target, bo
 	sync_write_lock(mmu_lock(r->mmu));
 	err = mmu_split_to_level(r->mmu, start, end, target, private);
 	sync_write_unlock(mmu_lock(r->mmu));
+	check_if_quiet(r);
 	return err;
 }
 
@@ -597,6 +654,7 @@ int rig_promote(struct rig *r, gfn_t gfn, enum pg_level level)
 	sync_write_lock(mmu_lock(r->mmu));
 	err = mmu_promote(r->mmu, gfn, level);
 	sync_write_unlock(mmu_lock(r->mmu));
+	check_if_quiet(r);
 	return err;
 }
 

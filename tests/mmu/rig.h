@@ -62,6 +62,7 @@ struct rig {
 	bool fail_alloc;
 	bool fail_topup;
 	bool refuse_promote;
+	bool others_run; /* other threads are about: no point is quiet */
 	/* Runs in every allocation for a split: mmu.lock isn't held there. */
 	void (*outside)(struct rig *r);
 	u32 stop;    /* the next set_external_spte stops inside ... */
@@ -79,7 +80,13 @@ void rig_init_policy(struct rig *r, const struct mmu_config *policy);
 void rig_exit(struct rig *r);
 /* The same for a VM that was stopped on purpose: the sides may differ, the frames come back. */
 void rig_exit_dead(struct rig *r);
-/* Mirror and external side agree entry by entry; nothing is FROZEN; counters are right. */
+/*
+ * The invariants, with the external side in the module's place: both sides agree entry by entry,
+ * nothing is FROZEN or being invalidated, every external page belongs to one table, counters are
+ * right, and what was allocated is in trees and in caches. Nothing runs, and no cache is in use but
+ * the rig's. A removal, a split and a promotion through the rig end with it, if they are the last
+ * ones under way.
+ */
 void rig_check(struct rig *r);
 
 struct mmu_fault rig_fault(struct rig *r, gfn_t gfn, pfn_t pfn, enum pg_level max_level);

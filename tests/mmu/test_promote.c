@@ -356,6 +356,7 @@ static void row36_table_through_rcu(void **state)
 	out = r.pages_out;
 	w.sp = table_of(&r, BASE);
 	table = w.sp->table;
+	r.others_run = true;
 	assert_int_equal(sync_thread_create(&thread, walk_slowly, &w), 0);
 	while (!sync_load_acquire(&w.inside))
 		sync_relax();
@@ -364,9 +365,47 @@ static void row36_table_through_rcu(void **state)
 	assert_ptr_equal(r.host->private[table], w.sp);
 	sync_store_release(&w.leave, 1);
 	sync_thread_join(&thread);
+	r.others_run = false;
 	assert_int_equal(w.sum, 0);
 	sync_rcu_barrier();
 	assert_null(r.host->private[table]);
+	rig_exit(&r);
+}
+
+/* Every private table is found in order, from any gfn on; leaves and gaps are passed. */
+static void next_table(void **state)
+{
+	const gfn_t giga = 512 * 512;
+	struct rig r;
+	gfn_t gfn = 0;
+
+	(void)state;
+	rig_init(&r);
+	assert_false(mmu_next_table(r.mmu, &gfn, PG_LEVEL_2M));
+	assert_int_equal(rig_map(&r, 512, PG_LEVEL_2M), MMU_RET_FIXED);
+	assert_int_equal(rig_map(&r, 3 * 512 + 9, PG_LEVEL_4K), MMU_RET_FIXED);
+	assert_int_equal(rig_map(&r, 5 * giga + 7 * 512, PG_LEVEL_4K), MMU_RET_FIXED);
+	assert_int_equal(rig_map_shared(&r, 9 * giga, PG_LEVEL_4K), MMU_RET_FIXED);
+	assert_true(mmu_next_table(r.mmu, &gfn, PG_LEVEL_2M));
+	assert_int_equal(gfn, 3 * 512);
+	gfn = 3 * 512 + 511;
+	assert_true(mmu_next_table(r.mmu, &gfn, PG_LEVEL_2M));
+	assert_int_equal(gfn, 3 * 512 + 511);
+	gfn = 4 * 512;
+	assert_true(mmu_next_table(r.mmu, &gfn, PG_LEVEL_2M));
+	assert_int_equal(gfn, 5 * giga + 7 * 512);
+	gfn += 512;
+	assert_false(mmu_next_table(r.mmu, &gfn, PG_LEVEL_2M));
+	gfn = 0;
+	assert_true(mmu_next_table(r.mmu, &gfn, PG_LEVEL_1G));
+	assert_int_equal(gfn, 0);
+	gfn = giga;
+	assert_true(mmu_next_table(r.mmu, &gfn, PG_LEVEL_1G));
+	assert_int_equal(gfn, 5 * giga);
+	gfn = ~0ULL;
+	assert_false(mmu_next_table(r.mmu, &gfn, PG_LEVEL_1G));
+	gfn = 0;
+	assert_false(mmu_next_table(r.mmu, &gfn, PG_LEVEL_4K));
 	rig_exit(&r);
 }
 
@@ -380,6 +419,7 @@ int main(void)
 		cmocka_unit_test(row99_refused),
 		cmocka_unit_test(failed_promotion),
 		cmocka_unit_test(not_while_invalidated),
+		cmocka_unit_test(next_table),
 		cmocka_unit_test(frozen_meanwhile),
 		cmocka_unit_test(row36_table_through_rcu),
 	};

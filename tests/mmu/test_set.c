@@ -210,6 +210,76 @@ static void row30_row33_row56_shared_split(void **state)
 	rig_exit(&r);
 }
 
+/* Splits the 2M leaf of its own block under the read lock. */
+struct consumer {
+	struct sync_thread thread;
+	struct rig *r;
+	gfn_t gfn;
+	struct mmu_page *sp;
+	int ret;
+};
+
+static void consume(void *arg)
+{
+	struct consumer *c = arg;
+	struct mmu *mmu = c->r->mmu;
+	struct mmu_iter it;
+
+	c->ret = -ENOENT;
+	mmu_page_use(c->sp, c->gfn, PG_LEVEL_4K);
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		c->sp->spt[i] = spte_make_leaf(pfn_of(c->gfn) + i, PG_LEVEL_4K);
+	sync_read_lock(mmu_lock(mmu));
+	mmu_for_each_spte (it, mmu, mmu->mirror_root, PG_LEVEL_2M, c->gfn, c->gfn + 1)
+		if (it.level == PG_LEVEL_2M)
+			c->ret = mmu_set_spte_atomic(mmu, &it, spte_make_table(c->sp->table));
+	sync_read_unlock(mmu_lock(mmu));
+}
+
+/*
+ * Row 56: two threads that split under the read lock, with pages for one: one gets them all, the
+ * other is told to come again, its leaf as it was, and nobody fails for good.
+ */
+static void row56_two_consumers(void **state)
+{
+	struct mmu_config policy = {.split_metadata = MMU_META_VM_CACHE,
+				    .split_under_read_lock = true};
+
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		struct consumer c[2], first = {.gfn = 3 * BLOCK};
+		struct consumer *loser;
+		struct rig r;
+
+		rig_init_policy(&r, &policy);
+		rig_topup_split_cache(&r);
+		for (gfn_t gfn = BLOCK; gfn <= 3 * BLOCK; gfn += BLOCK)
+			assert_int_equal(rig_map(&r, gfn, PG_LEVEL_2M), MMU_RET_FIXED);
+		first.r = &r;
+		first.sp = mmu_cache_take(&r.cache, true);
+		consume(&first);
+		assert_int_equal(first.ret, 0);
+		assert_int_equal(r.nr_cached, RIG_SPLIT_METADATA);
+		for (unsigned int i = 0; i < 2; i++)
+			c[i] = (struct consumer){.r = &r,
+						 .gfn = (i + 1) * BLOCK,
+						 .sp = mmu_cache_take(&r.cache, true)};
+		for (unsigned int i = 0; i < 2; i++)
+			assert_int_equal(sync_thread_create(&c[i].thread, consume, &c[i]), 0);
+		for (unsigned int i = 0; i < 2; i++)
+			sync_thread_join(&c[i].thread);
+		loser = &c[!c[0].ret];
+		assert_int_equal(c[0].ret + c[1].ret, -EBUSY);
+		assert_int_equal(rig_lookup(&r, loser->gfn, true).level, PG_LEVEL_2M);
+		assert_int_equal(r.nr_cached, 0);
+		rig_topup_split_cache(&r);
+		consume(loser);
+		assert_int_equal(loser->ret, 0);
+		assert_int_equal(mmu_stats(r.mmu)->splits, 3);
+		rig_exit(&r);
+	}
+}
+
 /*
  * Row 31: a setter that lost its compare-exchange leaves the winner's value in the snapshot, so that
  * a loop that tries the same entry again ends.
@@ -357,6 +427,66 @@ static void row36_rcu_free(void **state)
 	rig_exit(&r);
 }
 
+/*
+ * Row 35: of a table whose page the external side kept nobody finds that page any more: not even who
+ * is still inside the table, whose descriptor has forgotten it.
+ */
+static void row35_lost_page_is_forgotten(void **state)
+{
+	struct walker w = {0};
+	struct sync_thread thread;
+	struct mmu_iter it;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	prepare(&r, &it, true, TABLE);
+	w.sp = mmu_spte_child(r.mmu, it.old_spte);
+	assert_int_not_equal(w.sp->external_spt, 0);
+	r.fail_reclaim = true;
+	assert_int_equal(sync_thread_create(&thread, walk_slowly, &w), 0);
+	while (!sync_load_acquire(&w.inside))
+		sync_relax();
+	sync_write_lock(mmu_lock(r.mmu));
+	mmu_set_spte(r.mmu, &it, SPTE_NONE);
+	sync_write_unlock(mmu_lock(r.mmu));
+	assert_int_equal(w.sp->external_spt, 0);
+	assert_int_equal(r.bugs, 1);
+	sync_store_release(&w.leave, 1);
+	sync_thread_join(&thread);
+	r.fail_reclaim = false;
+	rig_exit_dead(&r);
+	/* It, and those above it, which can't be taken back before it. */
+	assert_int_equal(r.pages_out, 3);
+}
+
+/*
+ * Row 37: what frees a table when its readers have gone takes no lock that is held where tables are
+ * taken out: with all of those held it comes to an end.
+ */
+static void row37_free_needs_no_lock(void **state)
+{
+	struct mmu_iter it;
+	struct rig r;
+	u64 used;
+
+	(void)state;
+	rig_init(&r);
+	prepare(&r, &it, true, TABLE);
+	used = sync_load(&r.host->used[FRAME_MIRROR_TABLE]);
+	sync_write_lock(mmu_lock(r.mmu));
+	assert_int_equal(mmu_set_spte(r.mmu, &it, SPTE_NONE), 0);
+	sync_mutex_lock(&r.mmu->roots_lock);
+	sync_mutex_lock(&r.cache_lock); /* of pamt_lock's class */
+	/* Not by a barrier of ours: nobody may wait for readers with a lock held. */
+	while (sync_load(&r.host->used[FRAME_MIRROR_TABLE]) != used - 1)
+		sync_relax();
+	sync_mutex_unlock(&r.cache_lock);
+	sync_mutex_unlock(&r.mmu->roots_lock);
+	sync_write_unlock(mmu_lock(r.mmu));
+	rig_exit(&r);
+}
+
 struct putter {
 	struct rig *r;
 	struct mmu_page *root;
@@ -411,11 +541,14 @@ int main(void)
 		cmocka_unit_test(row32_transitions),
 		cmocka_unit_test(row28_shared_split_refused),
 		cmocka_unit_test(row30_row33_row56_shared_split),
+		cmocka_unit_test(row56_two_consumers),
 		cmocka_unit_test(row31_snapshot_refreshed),
 		cmocka_unit_test(row34_child_before_parent),
 		cmocka_unit_test(row35_reclaim_refused),
 		cmocka_unit_test(teardown_with_failures),
 		cmocka_unit_test(row36_rcu_free),
+		cmocka_unit_test(row35_lost_page_is_forgotten),
+		cmocka_unit_test(row37_free_needs_no_lock),
 		cmocka_unit_test(root_references),
 	};
 

@@ -37,7 +37,6 @@ static void row6_offset_mismatch(void **state)
 	mmu_slot_destroy(&slot);
 }
 
-/* Row 15: counting reasons up and down, from several threads, never touches MIXED and GUEST_INHIBIT. */
 static void count_up_and_down(void *arg)
 {
 	for (int i = 0; i < 20000; i++) {
@@ -46,6 +45,7 @@ static void count_up_and_down(void *arg)
 	}
 }
 
+/* Row 15: counting reasons up and down, from several threads, never touches MIXED and GUEST_INHIBIT. */
 static void row15_bits_survive(void **state)
 {
 	struct sync_thread threads[2];
@@ -277,6 +277,37 @@ static void row73_nested(void **state)
 	rig_exit(&r);
 }
 
+/* A promotion may lift GUEST_INHIBIT, and no other reason; MIXED clears for whole blocks, nothing else. */
+static void may_promote(void **state)
+{
+	struct mmu_slot slot;
+
+	(void)state;
+	assert_int_equal(mmu_slot_init(&slot, 512, 5 * 512 + 1, 512), 0);
+	assert_true(mmu_slot_may_promote(&slot, 512, PG_LEVEL_2M));
+	assert_false(mmu_slot_may_promote(&slot, 512, PG_LEVEL_1G));
+	/* Sticks out of the slot. */
+	assert_false(mmu_slot_may_promote(&slot, 6 * 512, PG_LEVEL_2M));
+	mmu_slot_set_guest_inhibit(&slot, 512, PG_LEVEL_2M);
+	assert_true(mmu_slot_may_promote(&slot, 512, PG_LEVEL_2M));
+	for (gfn_t gfn = 512; gfn < 6 * 512; gfn += 512)
+		mmu_slot_set_mixed(&slot, gfn, PG_LEVEL_2M, true);
+	mmu_slot_update_disallow(&slot, 3 * 512, PG_LEVEL_2M, 1);
+	assert_false(mmu_slot_may_promote(&slot, 512, PG_LEVEL_2M));
+	mmu_slot_clear_mixed(&slot, 512, 512, PG_LEVEL_2M);
+	assert_false(mmu_slot_may_promote(&slot, 512, PG_LEVEL_2M));
+	mmu_slot_clear_mixed(&slot, 512, 4 * 512, PG_LEVEL_2M);
+	for (gfn_t gfn = 512; gfn < 6 * 512; gfn += 512)
+		assert_int_equal(mmu_slot_may_promote(&slot, gfn, PG_LEVEL_2M), gfn < 3 * 512);
+	assert_true(mmu_slot_test_guest_inhibit(&slot, 512, PG_LEVEL_2M));
+	mmu_slot_destroy(&slot);
+	/* Gfns and indexes that differ modulo 1G allow 2M. */
+	assert_int_equal(mmu_slot_init(&slot, 0, 2 * 512 * 512, 512), 0);
+	assert_true(mmu_slot_may_promote(&slot, 0, PG_LEVEL_2M));
+	assert_false(mmu_slot_may_promote(&slot, 0, PG_LEVEL_1G));
+	mmu_slot_destroy(&slot);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +316,7 @@ int main(void)
 		cmocka_unit_test(row15_bits_survive),
 		cmocka_unit_test(row14_inhibit_is_one_way),
 		cmocka_unit_test(promotion_clears_inhibit),
+		cmocka_unit_test(may_promote),
 		cmocka_unit_test(huge_slot),
 		cmocka_unit_test(topup_failure),
 		cmocka_unit_test(recycled_tables_are_zero),

@@ -185,7 +185,10 @@ static void no_external_page(void **state)
 	}
 }
 
-/* Row 57: a top-up that fails is -ENOMEM; the leaf stays, and the next try finds the lock free. */
+/*
+ * Row 57: a top-up that fails is -ENOMEM; the leaf stays, neither mmu.lock nor a read section is left
+ * open (a barrier in one would wait for itself), and the next try splits.
+ */
 static void row57_topup_fails(void **state)
 {
 	struct mmu_config policy = {.split_metadata = MMU_META_VM_CACHE};
@@ -197,6 +200,7 @@ static void row57_topup_fails(void **state)
 	r.fail_topup = true;
 	assert_int_equal(rig_split(&r, BASE + 5, BASE + 9, true), -ENOMEM);
 	assert_int_equal(rig_lookup(&r, BASE, true).level, PG_LEVEL_2M);
+	sync_rcu_barrier();
 	r.fail_topup = false;
 	assert_int_equal(rig_split(&r, BASE + 5, BASE + 9, true), 0);
 	rig_exit(&r);
@@ -238,16 +242,27 @@ struct watched {
 	u64 times, limit;
 	u64 splits_at_get; /* of the external side, at the last allocation */
 	bool inside;
+	int err; /* of the other thread */
 };
+
+static void split_in_thread(void *arg)
+{
+	struct watched *w = arg;
+
+	w->err = rig_split_to(&w->r, BASE + 5, BASE + 6, PG_LEVEL_4K, true);
+}
 
 static void split_the_same(struct rig *r)
 {
 	struct watched *w = container_of(r, struct watched, r);
+	struct sync_thread other;
 
 	if (w->inside || w->times++)
 		return;
 	w->inside = true;
-	assert_int_equal(rig_split_to(r, BASE + 5, BASE + 6, PG_LEVEL_4K, true), 0);
+	assert_int_equal(sync_thread_create(&other, split_in_thread, w), 0);
+	sync_thread_join(&other);
+	assert_int_equal(w->err, 0);
 	w->inside = false;
 }
 
@@ -264,9 +279,13 @@ static void row52_split_meanwhile(void **state)
 
 		rig_init_policy(&w.r, &policy);
 		assert_int_equal(rig_map(&w.r, BASE, PG_LEVEL_2M), MMU_RET_FIXED);
+		w.r.gets = 0;
 		w.r.outside = split_the_same;
 		assert_int_equal(rig_split(&w.r, BASE + 5, BASE + 9, true), 0);
 		assert_true(w.times > 0);
+		/* Two pages were got, and one is in the tree; the other isn't anywhere. */
+		assert_true(w.r.gets >= 2);
+		assert_int_equal(w.r.pages_out, w.r.ext_tables + w.r.cache.nr_external);
 		assert_int_equal(w.r.splits, 1);
 		assert_int_equal(mmu_stats(w.r.mmu)->splits, 1);
 		rig_exit(&w.r);

@@ -269,6 +269,7 @@ static void row72_row100_threads(void **state)
 	memset(&a, 0, sizeof(a));
 	rig_init(&a.r);
 	a.r.busy_every = 11;
+	a.r.others_run = true;
 	a.running = FAULTERS;
 	for (u64 b = 0; b < BLOCKS; b++)
 		a.generation[b] = 1;
@@ -439,6 +440,7 @@ static void run_mill(struct mill *m, const struct mmu_config *policy, u64 seed)
 	memset(m, 0, sizeof(*m));
 	rig_init_policy(&m->r, policy);
 	m->r.busy_every = 13;
+	m->r.others_run = true;
 	fill_even_blocks(m);
 	for (unsigned int i = 0; i < ARRAY_SIZE(jobs); i++) {
 		millers[i] = (struct miller){.m = m, .seed = seed * 16 + i + 1};

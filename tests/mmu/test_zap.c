@@ -105,6 +105,32 @@ static void flush_if_owed(void **state)
 	rig_exit(&r);
 }
 
+/*
+ * Row 54: a split of shared memory owes no flush, to whatever level; split and zap together make one.
+ * Of private memory neither makes any: the external side has had everybody out.
+ */
+static void row54_one_flush(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	for (int private = 0; private < 2; private ++) {
+		for (gfn_t gfn = 0x400; gfn < 0xa00; gfn += 512)
+			assert_int_equal(private ? rig_map(&r, gfn, PG_LEVEL_2M)
+						 : rig_map_shared(&r, gfn, PG_LEVEL_2M),
+					 MMU_RET_FIXED);
+		r.flushes = 0;
+		assert_int_equal(rig_split_to(&r, 0x400, 0x401, PG_LEVEL_4K, private), 0);
+		assert_int_equal(rig_split(&r, 0x605, 0x805, private), 0);
+		assert_int_equal(mmu_stats(r.mmu)->splits, private ? 6 : 3);
+		assert_int_equal(r.flushes, 0);
+		rig_zap(&r, 0x605, 0x805, private);
+		assert_int_equal(r.flushes, !private);
+	}
+	rig_exit(&r);
+}
+
 /* Makes every look at mmu.lock say that somebody waits. */
 static void pretend_contended(struct rig *r, bool contended)
 {
@@ -149,7 +175,7 @@ static void check_walk(struct rig *r, gfn_t start, gfn_t end, bool yields)
 {
 	struct mmu_iter it;
 	gfn_t expected = start;
-	u64 steps = 0, yielded = 0;
+	u64 steps = 0, yielded = 0, leaves = 0;
 
 	sync_write_lock(mmu_lock(r->mmu));
 	mmu_for_each_spte (it, r->mmu, r->mmu->mirror_root, PG_LEVEL_4K, start, end) {
@@ -172,10 +198,14 @@ static void check_walk(struct rig *r, gfn_t start, gfn_t end, bool yields)
 		assert_int_equal(m.gfn, it.gfn);
 		assert_int_equal(m.level, it.level);
 		expected = it.gfn + pages_per_level(it.level);
+		leaves++;
 	}
 	sync_write_unlock(mmu_lock(r->mmu));
 	for (; expected < end; expected++)
 		assert_int_equal(rig_lookup(r, expected, true).level, PG_LEVEL_NONE);
+	/* Between any two leaves at least. */
+	if (yields)
+		assert_true(yielded + 1 >= leaves);
 	if (yields && start + 1024 < end)
 		assert_true(yielded > 0);
 }
@@ -348,9 +378,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whole_leafs_only),    cmocka_unit_test(row80_counters),
 		cmocka_unit_test(empty_ranges),	       cmocka_unit_test(flush_if_owed),
-		cmocka_unit_test(row53_zap_yields),    cmocka_unit_test(row53_iterator),
-		cmocka_unit_test(new_table_is_walked), cmocka_unit_test(zap_against_readers),
-		cmocka_unit_test(refused_removal),     cmocka_unit_test(for_each_leaf),
+		cmocka_unit_test(row54_one_flush),     cmocka_unit_test(row53_zap_yields),
+		cmocka_unit_test(row53_iterator),      cmocka_unit_test(new_table_is_walked),
+		cmocka_unit_test(zap_against_readers), cmocka_unit_test(refused_removal),
+		cmocka_unit_test(for_each_leaf),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,6 +96,7 @@ void tdx_rig_td(struct tdx_rig *r)
 		.ops = {.kick_and_wait = on_kick, .vm_bugged = on_bugged, .vm = r},
 	};
 	struct mmu_config mc = {.split_metadata = r->cfg.split_metadata,
+				.split_under_read_lock = tdx_splits_unblocked(r->tdx),
 				.host = r->host,
 				.root_level = PG_LEVEL_512G,
 				.shared_bit = 47,
@@ -112,8 +113,24 @@ void tdx_rig_td(struct tdx_rig *r)
 	r->nr_log = 0;
 }
 
+void tdx_rig_quiet(struct tdx_rig *r)
+{
+	const struct check_host host = {.host = r->host, .seam = r->seam, .tdx = r->tdx};
+	const struct check_td td = {
+		.td = r->td, .mmu = r->mmu, .caches = &r->cache, .nr_caches = 1};
+	char why[200] = "";
+	int broken;
+
+	if (r->bugged[0] || r->warnings || r->others_run)
+		return;
+	broken = check_tds(&host, &td, 1, why, sizeof(why));
+	assert_string_equal(why, "");
+	assert_int_equal(broken, 0);
+}
+
 void tdx_rig_td_down(struct tdx_rig *r)
 {
+	tdx_rig_quiet(r);
 	td_vcpu_flush(r->vcpu);
 	assert_int_equal(td_release_key(r->td), 0);
 	mmu_cache_destroy(&r->cache);
@@ -144,13 +161,16 @@ void tdx_rig_down(struct tdx_rig *r)
 int tdx_rig_map(struct tdx_rig *r, gfn_t gfn, enum pg_level level, pfn_t *pfn)
 {
 	struct mmu_fault fault = {.gfn = gfn, .max_level = level, .private = true};
+	int ret;
 
 	assert_int_equal(host_alloc(r->host, level, FRAME_GUEST, pfn), 0);
 	assert_int_equal(mmu_cache_topup(&r->cache), 0);
 	assert_int_equal(td_fault_topup(r->td), 0);
 	fault.pfn = *pfn;
 	fault.invalidate_seq = mmu_invalidate_seq(r->mmu);
-	return mmu_map(r->mmu, &r->cache, &fault);
+	ret = mmu_map(r->mmu, &r->cache, &fault);
+	tdx_rig_quiet(r);
+	return ret;
 }
 
 void tdx_rig_zap(struct tdx_rig *r, gfn_t gfn, u64 nr)
@@ -158,6 +178,7 @@ void tdx_rig_zap(struct tdx_rig *r, gfn_t gfn, u64 nr)
 	sync_write_lock(mmu_lock(r->mmu));
 	mmu_zap_leafs(r->mmu, gfn, gfn + nr, true);
 	sync_write_unlock(mmu_lock(r->mmu));
+	tdx_rig_quiet(r);
 }
 
 void tdx_rig_free(struct tdx_rig *r, pfn_t pfn, enum pg_level level)
@@ -215,6 +236,7 @@ int tdx_rig_split(struct tdx_rig *r, gfn_t gfn, enum pg_level target)
 	sync_write_lock(mmu_lock(r->mmu));
 	err = mmu_split_to_level(r->mmu, gfn, gfn + 1, target, true);
 	sync_write_unlock(mmu_lock(r->mmu));
+	tdx_rig_quiet(r);
 	return err;
 }
 
@@ -225,6 +247,7 @@ int tdx_rig_promote(struct tdx_rig *r, gfn_t gfn, enum pg_level level)
 	sync_write_lock(mmu_lock(r->mmu));
 	err = mmu_promote(r->mmu, gfn, level);
 	sync_write_unlock(mmu_lock(r->mmu));
+	tdx_rig_quiet(r);
 	return err;
 }
 
@@ -295,6 +318,7 @@ u64 tdx_rig_run(struct tdx_rig *r, struct tdx_rig_guest *g, struct tdx_regs *reg
 	*regs = (struct tdx_regs){0};
 	rax = td_vcpu_enter(r->vcpu, regs);
 	lp_take_interrupts(r->lps[0]);
+	tdx_rig_quiet(r);
 	return rax;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "check/invariants.h"
 #include "cpu/lp.h"
 #include "seam/seam.h"
 #include "tdx/tdx.h"
@@ -48,7 +49,8 @@ struct tdx_rig {
 	bool kick_saw_hold_off;
 	char bugged[160]; /* empty while the VM lives */
 	u32 warnings;
-	bool is_lossy; /* the module is made to keep pages: tdx_rig_down() doesn't count */
+	bool is_lossy;	 /* the module is made to keep pages: tdx_rig_down() doesn't count */
+	bool others_run; /* other threads are about: no point is quiet */
 	void (*on_kick)(struct tdx_rig *r); /* NULL, or what happens beside */
 	struct tdx_rig_config cfg;
 };
@@ -60,6 +62,14 @@ void tdx_rig_td(struct tdx_rig *r);
 void tdx_rig_td_down(struct tdx_rig *r);
 /** tdx_rig_down - nothing of a TD is left in module or host */
 void tdx_rig_down(struct tdx_rig *r);
+/**
+ * tdx_rig_quiet - nothing runs: asserts the invariants (check/invariants.h)
+ *
+ * Every other function here that is a whole operation of the host's or the guest's ends with it, and
+ * tdx_rig_td_down() begins with it. A TD that was stopped may have broken any; so may a pair that
+ * the module kept and tdx has warned of.
+ */
+void tdx_rig_quiet(struct tdx_rig *r);
 /** tdx_rig_map - maps @gfn to a new frame of @level. Return: mmu_map()'s */
 int tdx_rig_map(struct tdx_rig *r, gfn_t gfn, enum pg_level level, pfn_t *pfn);
 void tdx_rig_zap(struct tdx_rig *r, gfn_t gfn, u64 nr);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Row 99: a table becomes a leaf, or stays what it was. */
+/* A table becomes a leaf, or stays what it was. */
 #include <errno.h>
 
+#include "tdx/internal.h"
 #include "tdx/rig.h"
 
 #define GFN (4 * 512ULL)
@@ -55,7 +56,7 @@ static void check_unchanged(struct tdx_rig *r, pfn_t huge, enum parts parts)
 }
 
 /*
- * BLOCK, TRACK, kick, PROMOTE, and the write-back of the table's page under the TD's key; the guest
+ * Row 99: BLOCK, TRACK, kick, PROMOTE, and the write-back of the table's page under the TD's key; the guest
  * finds every byte; table page, S-EPT page and pair are the host's again, the range counts 0.
  */
 static void test_promote(void **state)
@@ -102,6 +103,33 @@ static void test_promote(void **state)
 	}
 }
 
+/*
+ * Row 37: the table that a promotion takes out is freed while whoever took it out holds every lock
+ * that such a thread may hold.
+ */
+static void test_free_needs_no_lock(void **state)
+{
+	struct tdx_rig r;
+	pfn_t huge = up_with_table(&r, &injectable, ACCEPTED);
+	u64 mirror = sync_load(&r.host->used[FRAME_MIRROR_TABLE]);
+
+	(void)state;
+	sync_write_lock(mmu_lock(r.mmu));
+	assert_int_equal(mmu_promote(r.mmu, GFN, PG_LEVEL_2M), 0);
+	sync_mutex_lock(&r.td->split_cache.lock);
+	sync_mutex_lock(&r.tdx->pamt_lock);
+	sync_mutex_lock(&r.tdx->hkid_lock);
+	/* Not by a barrier of ours: nobody may wait for readers with a lock held. */
+	while (sync_load(&r.host->used[FRAME_MIRROR_TABLE]) != mirror - 1)
+		sync_relax();
+	sync_mutex_unlock(&r.tdx->hkid_lock);
+	sync_mutex_unlock(&r.tdx->pamt_lock);
+	sync_mutex_unlock(&r.td->split_cache.lock);
+	sync_write_unlock(mmu_lock(r.mmu));
+	tdx_rig_quiet(&r);
+	down(&r, huge);
+}
+
 /* Parts that were mapped one by one, over frames that lie together, are promoted as well. */
 static void test_promote_what_was_mapped_small(void **state)
 {
@@ -135,7 +163,7 @@ static void test_promote_what_was_mapped_small(void **state)
 	down(&r, block);
 }
 
-/* Parts in different states: PROMOTE is refused, UNBLOCK undoes the BLOCK, all is as it was. */
+/* Row 99: parts in different states: PROMOTE is refused, UNBLOCK undoes the BLOCK, all is as it was. */
 static void test_mixed_is_refused(void **state)
 {
 	static const u32 expected[] = {TDH_MEM_RANGE_BLOCK, TDH_MEM_TRACK, LOG_KICK,
@@ -424,6 +452,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_promote),
+		cmocka_unit_test(test_free_needs_no_lock),
 		cmocka_unit_test(test_promote_what_was_mapped_small),
 		cmocka_unit_test(test_mixed_is_refused),
 		cmocka_unit_test(test_busy_once),

@@ -123,6 +123,48 @@ static void test_removal_order(void **state)
 	}
 }
 
+/*
+ * Row 78, Dynamic PAMT: the last 4K leaf of a range gives its pair back, as the last step, when its
+ * lines are written back and its tag is the host's; a 2M leaf has none to give.
+ */
+static void test_put_comes_last(void **state)
+{
+	static const u32 expected[] = {
+		TDH_MEM_RANGE_BLOCK, TDH_MEM_TRACK,	     LOG_KICK,
+		TDH_MEM_PAGE_REMOVE, TDH_PHYMEM_PAGE_WBINVD, TDH_PHYMEM_PAMT_REMOVE};
+	struct tdx_rig_config cfg = {.dynamic_pamt = true};
+	struct mmu_fault fault = {.gfn = GFN, .max_level = PG_LEVEL_4K, .private = true};
+	struct tdx_rig r;
+	pfn_t block;
+
+	(void)state;
+	tdx_rig_up(&r, &cfg);
+	assert_int_equal(host_alloc(r.host, PG_LEVEL_2M, FRAME_GUEST, &block), 0);
+	fault.pfn = block;
+	fault.invalidate_seq = mmu_invalidate_seq(r.mmu);
+	assert_int_equal(mmu_cache_topup(&r.cache), 0);
+	assert_int_equal(td_fault_topup(r.td), 0);
+	assert_int_equal(mmu_map(r.mmu, &r.cache, &fault), MMU_RET_FIXED);
+	assert_int_equal(tdx_pamt_refs(r.tdx, block), 1);
+	r.nr_log = 0;
+	tdx_rig_zap(&r, GFN, 1);
+	assert_int_equal(r.nr_log, ARRAY_SIZE(expected));
+	for (u32 i = 0; i < ARRAY_SIZE(expected); i++)
+		assert_int_equal(r.log[i], expected[i]);
+	assert_int_equal(tdx_pamt_refs(r.tdx, block), 0);
+	assert_int_equal(host_tag(r.host, block), 0);
+
+	fault.gfn = GFN + 512;
+	fault.max_level = PG_LEVEL_2M;
+	assert_int_equal(mmu_map(r.mmu, &r.cache, &fault), MMU_RET_FIXED);
+	r.nr_log = 0;
+	tdx_rig_zap(&r, GFN + 512, 512);
+	assert_int_equal(tdx_rig_logged(&r, TDH_MEM_PAGE_REMOVE), 1);
+	assert_int_equal(tdx_rig_logged(&r, TDH_PHYMEM_PAMT_REMOVE), 0);
+	tdx_rig_free(&r, block, PG_LEVEL_2M);
+	down(&r);
+}
+
 /* After the key is released leaves are reclaimed, at their size; nothing is blocked or tracked. */
 static void test_reclaim_at_teardown(void **state)
 {
@@ -248,7 +290,7 @@ static void test_unexpected_status(void **state)
 	down(&r);
 }
 
-/* Row 79, and what the kick is for. From inside the guest of LP 0 another LP tracks. */
+/* From inside the guest of LP 0 another LP tracks. */
 struct tracker {
 	struct tdx_rig *r;
 	u64 status[3];
@@ -271,7 +313,10 @@ static void guest_while_tracked(struct lp *lp, void *guest)
 	lp_guest_poll(lp);
 }
 
-/* TRACK, with a vCPU inside that entered before the last one, answers PREVIOUS_TLB_EPOCH_BUSY. */
+/*
+ * Row 79, and what the kick is for: TRACK, with a vCPU inside that entered before the last one, answers
+ * PREVIOUS_TLB_EPOCH_BUSY.
+ */
 static void test_epoch_rule(void **state)
 {
 	static const struct guest_ops ops = {.run = guest_while_tracked};
@@ -327,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_map),
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_removal_order),
+		cmocka_unit_test(test_put_comes_last),
 		cmocka_unit_test(test_reclaim_at_teardown),
 		cmocka_unit_test(test_reclaim_checks_size),
 		cmocka_unit_test(test_illegal_transitions),

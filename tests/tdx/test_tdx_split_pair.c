@@ -80,6 +80,36 @@ static void test_count_of_a_split(void **state)
 }
 
 /*
+ * Row 71: what is mapped at 2M adds nothing to what the module was given; all of it at 4K adds 8 KiB for
+ * each 2M.
+ */
+static void test_memory_of_either_size(void **state)
+{
+	enum { BLOCKS = 8 };
+	struct tdx_rig_config cfg = {.dynamic_pamt = true};
+	pfn_t block[BLOCKS];
+	struct tdx_rig r;
+	u64 pages;
+
+	(void)state;
+	tdx_rig_up(&r, &cfg);
+	/* The tables' own pages have their pair. */
+	assert_int_equal(mmu_cache_topup(&r.cache), 0);
+	pages = tdx_dpamt_pages(r.tdx);
+	for (u32 i = 0; i < BLOCKS; i++)
+		assert_int_equal(tdx_rig_map(&r, GFN + i * 512, PG_LEVEL_2M, &block[i]),
+				 MMU_RET_FIXED);
+	assert_int_equal(tdx_dpamt_pages(r.tdx), pages);
+	for (u32 i = 0; i < BLOCKS; i++)
+		assert_int_equal(tdx_rig_split(&r, GFN + i * 512, PG_LEVEL_4K), 0);
+	assert_int_equal(fn_to_addr(tdx_dpamt_pages(r.tdx) - pages), BLOCKS * 8192);
+	tdx_rig_td_down(&r);
+	for (u32 i = 0; i < BLOCKS; i++)
+		tdx_rig_free(&r, block[i], PG_LEVEL_2M);
+	tdx_rig_down(&r);
+}
+
+/*
  * Row 64: a count that wasn't 0 before a split is a warning, and no user of the range is forgotten.
  */
 static void test_count_was_not_zero(void **state)
@@ -129,7 +159,21 @@ static void test_2m_needs_no_pair(void **state)
 	down(&r, huge);
 }
 
-/* Row 66: a pair that can't be taken back is one warning for each try. */
+/* An AUG at 2M by hand, past the mirror. */
+static u64 raw_aug_2m(struct tdx_rig *r, gfn_t gfn, pfn_t pfn)
+{
+	struct tdx_regs regs = {.rax = TDH_MEM_PAGE_AUG,
+				.rcx = tdx_page_info(fn_to_addr(gfn), 1),
+				.rdx = td_tdr(r->td),
+				.r8 = fn_to_addr(pfn)};
+
+	return seamcall(r->lps[0], &regs);
+}
+
+/*
+ * Row 66: a pair that can't be taken back is one warning for each try, and stays counted: 4K works in
+ * its range, 2M is refused until a later try has succeeded.
+ */
 static void test_put_failure_is_loud(void **state)
 {
 	struct tdx_rig_config cfg = {.dynamic_pamt = true, .seamcall = tdx_rig_injecting};
@@ -142,6 +186,8 @@ static void test_put_failure_is_loud(void **state)
 	tdx_rig_zap(&r, GFN, 512);
 	assert_int_equal(r.warnings, 1);
 	assert_int_equal(tdx_pamt_refs(r.tdx, huge), 1);
+	assert_int_equal(tdx_status_class(raw_aug_2m(&r, GFN + 512, huge)),
+			 TDX_PAGE_METADATA_INCORRECT);
 	/* 4K works there, and its removal is the next try. */
 	assert_int_equal(map_at(&r, GFN, huge, PG_LEVEL_4K), MMU_RET_FIXED);
 	tdx_rig_zap(&r, GFN, 1);
@@ -149,6 +195,7 @@ static void test_put_failure_is_loud(void **state)
 	tdx_pamt_put(r.tdx, huge);
 	assert_int_equal(tdx_pamt_refs(r.tdx, huge), 0);
 	assert_int_equal(r.warnings, 1);
+	assert_int_equal(map_at(&r, GFN + 512, huge, PG_LEVEL_2M), MMU_RET_FIXED);
 	down(&r, huge);
 }
 
@@ -227,8 +274,9 @@ static void test_table_pair_is_shared(void **state)
 
 /* ---- the cache -------------------------------------------------------------------------------*/
 /*
- * Row 58: without Dynamic PAMT a split needs nothing of the cache; with it two pages at 2M (the
- * S-EPT page brings its own), none at 1G; another level stops the VM.
+ * Rows 58 and 59: without Dynamic PAMT a split needs nothing of the cache; with it two pages at 2M
+ * (the S-EPT page brings its own two), none at 1G; another level stops the VM. What is left in the
+ * cache at the TD's end is freed.
  */
 static void test_cache_minimum(void **state)
 {
@@ -255,18 +303,21 @@ static void test_cache_minimum(void **state)
 		assert_int_equal(r.bugged[0], 0);
 		ops->split_cache_is_short(r.td, PG_LEVEL_4K);
 		assert_int_not_equal(r.bugged[0], 0);
-		/* Row 59: what is left goes with the TD; tdx_rig_down() counts. */
+		/* tdx_rig_down() counts. */
 		tdx_rig_td_down(&r);
 		tdx_rig_down(&r);
 	}
 }
 
-/* Row 60: a thread without a vCPU splits from the TD's cache; what its LP has for faults stays. */
+/*
+ * Row 60: a thread without a vCPU splits from the TD's cache, and what its LP has for faults stays; a
+ * fault takes what its LP has, and the TD's cache stays.
+ */
 static void test_cache_is_the_vms(void **state)
 {
 	struct tdx_rig_config cfg = {.dynamic_pamt = true, .split_metadata = MMU_META_VM_CACHE};
 	struct tdx_rig r;
-	pfn_t huge = up_with_leaf(&r, &cfg);
+	pfn_t huge = up_with_leaf(&r, &cfg), block;
 
 	(void)state;
 	assert_int_equal(td_fault_topup(r.td), 0);
@@ -277,10 +328,19 @@ static void test_cache_is_the_vms(void **state)
 	assert_int_equal(r.tdx->per_lp[0].nr_spare, 2);
 	assert_true(td_external_ops.split_cache_is_short(r.td, PG_LEVEL_2M));
 	lp_set_current(r.lps[0]);
+
+	assert_int_equal(td_external_ops.topup_split_cache(r.td, PG_LEVEL_2M), 0);
+	assert_int_equal(host_alloc(r.host, PG_LEVEL_2M, FRAME_GUEST, &block), 0);
+	assert_int_equal(map_at(&r, GFN + 512, block, PG_LEVEL_4K), MMU_RET_FIXED);
+	assert_int_equal(tdx_pamt_refs(r.tdx, block), 1);
+	assert_int_equal(r.tdx->per_lp[0].nr_spare, 0);
+	assert_false(td_external_ops.split_cache_is_short(r.td, PG_LEVEL_2M));
+	tdx_rig_zap(&r, GFN + 512, 1);
+	tdx_rig_free(&r, block, PG_LEVEL_2M);
 	down(&r, huge);
 }
 
-/* Of two threads with one pair for both, one gets it, the other is told to come again. */
+/* Row 56: of two that want the cache's one pair, one gets it, the other is told to come again. */
 static void test_cache_runs_dry(void **state)
 {
 	struct tdx_rig_config cfg = {.dynamic_pamt = true};
@@ -399,6 +459,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_count_of_a_split),
+		cmocka_unit_test(test_memory_of_either_size),
 		cmocka_unit_test(test_count_was_not_zero),
 		cmocka_unit_test(test_2m_needs_no_pair),
 		cmocka_unit_test(test_put_failure_is_loud),

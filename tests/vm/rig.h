@@ -32,7 +32,7 @@ static inline struct vm_config rig_vm(void)
 {
 	return (struct vm_config){.memory_bytes = 64ULL << 20,
 				  .nr_vcpus = 1,
-				  .backing = GMEM_THP,
+				  .file = {.backing = GMEM_THP},
 				  .max_level = PG_LEVEL_2M,
 				  .gpaw = 48,
 				  .sept_ve_disable = true};
@@ -46,16 +46,36 @@ static inline void rig_up(struct rig *r, const struct machine_config *mc,
 	assert_int_equal(vm_create(&r->m, vc, &r->vm), 0);
 }
 
+/*
+ * Nothing runs: no vCPU, and no promoter that has something left. All invariants hold; a VM that was
+ * stopped may have broken any.
+ */
+static inline void rig_quiet(struct rig *r)
+{
+	char why[200] = "";
+	int broken;
+
+	broken = check_vm(&r->m, r->vm, why, sizeof(why));
+	assert_string_equal(why, "");
+	assert_int_equal(broken, 0);
+}
+
+/* Runs @ops on vCPU 0 while no other runs; what that leaves is sound. Return: program_run()'s */
+static inline int rig_run(struct rig *r, const struct op *ops, struct program *p, u64 *results)
+{
+	int ret = program_run(r->vm, 0, ops, p, results);
+
+	rig_quiet(r);
+	return ret;
+}
+
 /* Every test ends here: all is sound, and then nothing of the VM is left in the module or the host. */
 static inline void rig_down(struct rig *r)
 {
-	char why[200] = "";
-
 	if (r->vm) {
-		check_vm(&r->m, r->vm, why, sizeof(why));
+		rig_quiet(r);
 		vm_destroy(r->vm);
 	}
-	assert_string_equal(why, "");
 	assert_int_equal(seam_pamt_in_use(r->m.seam), 0);
 	assert_int_equal(host_frames_used(r->m.host), r->frames_before);
 	assert_int_equal(tdx_dpamt_pages(r->m.tdx), 0);

@@ -10,7 +10,7 @@
 #define NR(ops) (sizeof(ops) / sizeof((ops)[0]))
 #define SHARED(a) (BIT_ULL(47) | (a))
 
-static void expect_quiet(const struct rig *r)
+static void expect_quiet(struct rig *r)
 {
 	struct mmu *mmu = vm_mmu(r->vm);
 
@@ -18,6 +18,7 @@ static void expect_quiet(const struct rig *r)
 	assert_false(td_entry_held_off(vm_td(r->vm)));
 	for (gfn_t gfn = 0; gfn < addr_to_fn(64 * MB); gfn += 512)
 		assert_false(mmu_invalidate_retry(mmu, mmu_invalidate_seq(mmu), gfn));
+	rig_quiet(r);
 }
 
 struct walk {
@@ -91,7 +92,7 @@ static void test_there_and_back(void **state)
 		vc.split_metadata = (enum mmu_split_metadata)meta;
 		vc.split_where = (enum mmu_split_where)meta;
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		assert_memory_equal(results, expected, sizeof(expected));
 		assert_int_equal(p.mces, 0);
 		assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_DEMOTE), 1);
@@ -125,7 +126,7 @@ static void test_mixed_block(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, mixed, &p, results), 0);
+	assert_int_equal(rig_run(&r, mixed, &p, results), 0);
 	assert_int_equal(tdx_status_class(results[1]), TDX_PAGE_SIZE_MISMATCH);
 	assert_int_equal(results[2], TDX_SUCCESS);
 	assert_true(is_mixed(&r, 4 * MB, PG_LEVEL_2M));
@@ -134,12 +135,52 @@ static void test_mixed_block(void **state)
 	assert_int_equal(rig_level_of(&r, 4 * MB), PG_LEVEL_4K);
 	assert_int_equal(rig_level_of(&r, 6 * MB), PG_LEVEL_2M);
 	expect_legal_leaves(&r);
-	assert_int_equal(program_run(r.vm, 0, back, &p, results), 0);
+	assert_int_equal(rig_run(&r, back, &p, results), 0);
 	assert_false(is_mixed(&r, 4 * MB, PG_LEVEL_2M));
 	assert_false(is_mixed(&r, 8 * MB, PG_LEVEL_2M));
 	/* Where no table was made meanwhile the block is mapped as one. */
 	assert_int_equal(results[3], TDX_SUCCESS);
 	assert_int_equal(rig_level_of(&r, 8 * MB), PG_LEVEL_2M);
+	rig_down(&r);
+}
+
+/*
+ * Row 7: every other page of such a block is touched, and each is mapped at 4K by itself; MIXED, and
+ * it alone, goes when the page comes back.
+ */
+static void test_touch_all_of_a_mixed_block(void **state)
+{
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = rig_vm();
+	static struct op ops[513];
+	static u64 results[513];
+	const u32 *word;
+	gpa_t page = 4 * MB + 0x5000;
+	const struct op back[] = {MAP_GPA_AT(page, 0x1000), STOP};
+	struct program p;
+	struct rig r = {0};
+	u32 n = 0;
+
+	(void)state;
+	ops[n++] = (struct op)MAP_GPA_AT(SHARED(page), 0x1000);
+	for (u32 i = 0; i < 512; i++)
+		if (i != 5)
+			ops[n++] = (struct op)WRITE_AT(4 * MB + i * PAGE_SIZE, i);
+	ops[n] = (struct op)STOP;
+	vc.sept_ve_disable = false;
+	rig_up(&r, &mc, &vc);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
+	/* No fault mapped more than its own page, and nothing had to be split. */
+	assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_AUG), 511);
+	assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_DEMOTE), 0);
+	for (u32 i = 0; i < 512; i++)
+		assert_int_equal(rig_level_of(&r, 4 * MB + i * PAGE_SIZE),
+				 i == 5 ? PG_LEVEL_NONE : PG_LEVEL_4K);
+	word = &vm_slot(r.vm)->disallow_lpage[PG_LEVEL_2M][2];
+	/* Bit 31 is MIXED. No ACCEPT met a larger leaf, so bit 30, GUEST_INHIBIT, isn't set. */
+	assert_int_equal(sync_load(word), 0x80000000);
+	assert_int_equal(rig_run(&r, back, &p, results), 0);
+	assert_int_equal(sync_load(word), 0);
 	rig_down(&r);
 }
 
@@ -199,7 +240,7 @@ static void test_mixed_range(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_memory_equal(results, expected, sizeof(expected));
 	assert_int_equal(p.mces, 0);
 	expect_legal_leaves(&r);
@@ -220,7 +261,7 @@ static void test_no_op(void **state)
 	(void)state;
 	rig_up(&r, &mc, &vc);
 	seq = mmu_invalidate_seq(vm_mmu(r.vm));
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[2], 0);
 	assert_int_equal(results[3], 7);
 	assert_int_equal(mmu_invalidate_seq(vm_mmu(r.vm)), seq);
@@ -259,7 +300,7 @@ static void test_bad_requests(void **state)
 	(void)state;
 	rig_up(&r, &mc, &vc);
 	seq = mmu_invalidate_seq(vm_mmu(r.vm));
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	for (u32 i = 2; i < 14; i++)
 		assert_int_equal(results[i], 0x8000000000000000ULL);
 	assert_int_equal(results[14], 11);
@@ -288,12 +329,12 @@ static void test_mismatch(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, share, &p, results), 0);
+	assert_int_equal(rig_run(&r, share, &p, results), 0);
 	for (u32 i = 0; i < NR(wrong); i++) {
-		assert_int_equal(program_run(r.vm, 0, wrong[i], &p, results), -EFAULT);
+		assert_int_equal(rig_run(&r, wrong[i], &p, results), -EFAULT);
 		assert_int_equal(vcpu_fault_gpa(vm_vcpu(r.vm, 0)), wrong[i][0].gpa);
 	}
-	assert_int_equal(program_run(r.vm, 0, right, &p, results), 0);
+	assert_int_equal(rig_run(&r, right, &p, results), 0);
 	assert_int_equal(results[1], TDX_SUCCESS);
 	expect_quiet(&r);
 	rig_down(&r);
@@ -336,9 +377,12 @@ static const struct op after_oom[] = {
 
 static const u64 kept[] = {45, 50, 90, 60, 0};
 
-/* @request fails at the @n-th allocation, if there is one. Return: there is. */
+/*
+ * @request fails at the @n-th allocation, if there is one. Counts in @after_first when it had split for
+ * its first run by then. Return: there is.
+ */
 static bool fail_at(const struct op *request, u64 refused, u64 n, enum mmu_split_metadata meta,
-		    enum mmu_split_where where)
+		    enum mmu_split_where where, u32 *after_first)
 {
 	static struct picture before, after;
 	struct machine_config mc = rig_machine();
@@ -352,16 +396,17 @@ static bool fail_at(const struct op *request, u64 refused, u64 n, enum mmu_split
 	vc.split_metadata = meta;
 	vc.split_where = where;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, before_oom, &p, results), 0);
+	assert_int_equal(rig_run(&r, before_oom, &p, results), 0);
 	ranges = gmem_nr_ranges(vm_file(r.vm));
 	frames = gmem_frames(vm_file(r.vm));
 	before.nr = after.nr = 0;
 	mmu_for_each_leaf(vm_mmu(r.vm), true, draw, &before);
 	host_fail_alloc_at(r.m.host, n);
-	assert_int_equal(program_run(r.vm, 0, request, &p, results), 0);
+	assert_int_equal(rig_run(&r, request, &p, results), 0);
 	fired = !sync_load(&r.m.host->fail_alloc_at);
 	host_fail_alloc_at(r.m.host, 0);
 	if (fired) {
+		*after_first += mmu_stats(vm_mmu(r.vm))->splits == 1;
 		assert_true(is_mixed(&r, 6 * MB, PG_LEVEL_2M));
 		/* Row 50: the failure reaches the caller as what it is. */
 		assert_int_equal(results[0], refused);
@@ -376,10 +421,10 @@ static bool fail_at(const struct op *request, u64 refused, u64 n, enum mmu_split
 		assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_REMOVE), 0);
 		expect_quiet(&r);
 		expect_legal_leaves(&r);
-		assert_int_equal(program_run(r.vm, 0, after_oom, &p, results), 0);
+		assert_int_equal(rig_run(&r, after_oom, &p, results), 0);
 		assert_memory_equal(results, kept, sizeof(kept));
 		assert_int_equal(p.mces, 0);
-		assert_int_equal(program_run(r.vm, 0, request, &p, results), 0);
+		assert_int_equal(rig_run(&r, request, &p, results), 0);
 	}
 	assert_int_equal(results[0], 0);
 	assert_int_equal(rig_level_of(&r, 4 * MB + 0x4000), PG_LEVEL_4K);
@@ -395,8 +440,8 @@ static bool fail_at(const struct op *request, u64 refused, u64 n, enum mmu_split
 /*
  * Rows 48 to 51: a conversion, or a hole, of several runs and blocks fails at its n-th allocation,
  * for every n: contents, attributes and what is mapped are as they were (also of the run that was
- * prepared before the one that failed), the guest runs on, and the same request succeeds
- * afterwards.
+ * split before the one that failed: nothing is removed until all are), the guest runs on, and the
+ * same request succeeds afterwards.
  */
 static void test_oom_everywhere(void **state)
 {
@@ -408,14 +453,18 @@ static void test_oom_everywhere(void **state)
 	for (u32 i = 0; i < NR(requests); i++)
 		for (int meta = MMU_META_PAGE; meta <= MMU_META_PREALLOC; meta++)
 			for (int where = MMU_SPLIT_ENDS; where <= MMU_SPLIT_TWO_WALKS; where++) {
+				u32 after_first = 0;
 				u64 n = 1;
 
 				while (fail_at(requests[i], refused[i], n,
 					       (enum mmu_split_metadata)meta,
-					       (enum mmu_split_where)where))
+					       (enum mmu_split_where)where, &after_first))
 					n++;
 				/* Two tables with what belongs to them, at least. */
 				assert_true(n > 4);
+				/* A hole is one run, whose need may have been prepared before. */
+				if (i == 0)
+					assert_true(after_first > 0);
 			}
 }
 #endif
@@ -433,17 +482,16 @@ static void test_nested_invalidations(void **state)
 	(void)state;
 	rig_up(&r, &mc, &vc);
 	mmu = vm_mmu(r.vm);
-	vm_invalidate_begin(r.vm, 3 * 512 + 1, 3 * 512 + 2);
-	vm_invalidate_begin(r.vm, 5 * 512 - 1, 5 * 512);
+	vm_gmem_ops.begin(&r.vm->slots[0], 3 * 512, 512);
+	vm_gmem_ops.begin(&r.vm->slots[0], 4 * 512, 512);
 	for (int ended = 0; ended < 2; ended++) {
 		u64 seq = mmu_invalidate_seq(mmu);
 
-		/* Rounded out to whole blocks, and what lies between. */
 		assert_false(mmu_invalidate_retry(mmu, seq, 3 * 512 - 1));
 		assert_true(mmu_invalidate_retry(mmu, seq, 3 * 512));
 		assert_true(mmu_invalidate_retry(mmu, seq, 5 * 512 - 1));
 		assert_false(mmu_invalidate_retry(mmu, seq, 5 * 512));
-		vm_invalidate_end(r.vm);
+		vm_gmem_ops.end(&r.vm->slots[0], (3 + (u64)ended) * 512, 512);
 		assert_true(mmu_invalidate_retry(mmu, seq, 0));
 	}
 	expect_quiet(&r);
@@ -576,6 +624,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_mixed_block),
+		cmocka_unit_test(test_touch_all_of_a_mixed_block),
 		cmocka_unit_test(test_mixed_words),
 		cmocka_unit_test(test_mixed_range),
 		cmocka_unit_test(test_no_op),

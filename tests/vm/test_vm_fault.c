@@ -28,8 +28,9 @@ static void test_build_time_is_4k(void **state)
 	assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_AUG), 0);
 	assert_int_equal(rig_pages(&r, PG_LEVEL_2M), 0);
 	assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 1024);
+	assert_int_equal(gmem_folio_level(vm_file(r.vm), 512), PG_LEVEL_2M);
 	/* No ACCEPT: it is there, and what the host put there. */
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[0], 0x1111);
 	assert_int_equal(results[1], 0x2222);
 	assert_int_equal(vm_stats(r.vm).exits_ept_violation, 0);
@@ -48,7 +49,7 @@ static void test_run_time_is_2m(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[0], TDX_SUCCESS);
 	assert_int_equal(results[2], 7);
 	assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_AUG), 1);
@@ -74,7 +75,7 @@ static void test_2m_needs_no_pair(void **state)
 	(void)state;
 	mc.dynamic_pamt = true;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[0], TDX_SUCCESS);
 	assert_true(mmu_lookup(vm_mmu(r.vm), addr_to_fn(4 * MB), true, &m));
 	assert_int_equal(m.level, PG_LEVEL_2M);
@@ -98,11 +99,11 @@ static void test_4k_counts_pairs(void **state)
 	(void)state;
 	mc.dynamic_pamt = true;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_true(mmu_lookup(vm_mmu(r.vm), addr_to_fn(4 * MB), true, &m));
 	/* A folio of 2M: nobody else has pages in the range. */
 	assert_int_equal(tdx_pamt_refs(r.m.tdx, m.pfn), 2);
-	assert_int_equal(program_run(r.vm, 0, discard, &p, results), 0);
+	assert_int_equal(rig_run(&r, discard, &p, results), 0);
 	assert_int_equal(results[0], 0);
 	assert_int_equal(tdx_pamt_refs(r.m.tdx, m.pfn), 0);
 	rig_down(&r);
@@ -124,7 +125,7 @@ static void test_no_bit_51_no_2m(void **state)
 
 		mc.profile = seam_profile_by_name(names[i]);
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		assert_int_equal(tdx_status_class(results[0]), TDX_PAGE_SIZE_MISMATCH);
 		assert_int_equal(results[1], TDX_SUCCESS);
 		assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 1);
@@ -134,7 +135,7 @@ static void test_no_bit_51_no_2m(void **state)
 	}
 }
 
-/* Row 3 and 4: --pages 4k, or a folio of 4K, gives a mapping of 4K. */
+/* Rows 3 and 4: --pages 4k, or a folio of 4K, gives a mapping of 4K, and nothing to DEMOTE. */
 static void test_policy_and_folio_limit(void **state)
 {
 	struct machine_config mc = rig_machine();
@@ -148,14 +149,15 @@ static void test_policy_and_folio_limit(void **state)
 		struct rig r = {0};
 
 		if (by_folio)
-			vc.backing = GMEM_4K;
+			vc.file.backing = GMEM_4K;
 		else
 			vc.max_level = PG_LEVEL_4K;
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		assert_int_equal(tdx_status_class(results[0]), TDX_PAGE_SIZE_MISMATCH);
 		assert_int_equal(results[1], TDX_SUCCESS);
 		assert_int_equal(rig_level_of(&r, 4 * MB), PG_LEVEL_4K);
+		assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_DEMOTE), 0);
 		rig_down(&r);
 	}
 }
@@ -175,30 +177,44 @@ static void test_slot_alignment(void **state)
 	vc.base_gfn = 512 + 1;
 	vc.file_index = 1;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(rig_level_of(&r, 4 * MB), PG_LEVEL_2M);
 	assert_int_equal(rig_level_of(&r, 2 * MB + 0x1000), PG_LEVEL_4K);
 	assert_int_equal(rig_level_of(&r, 66 * MB), PG_LEVEL_4K);
 	rig_down(&r);
 }
 
-/* Row 6: when gfn and file index differ modulo 512 nothing is mapped at 2M. */
+/*
+ * Row 6: when gfn and file index differ modulo 512 nothing is mapped at 2M, in no block; a difference
+ * of whole blocks, and where the frames lie in the host, doesn't matter.
+ */
 static void test_offset_mismatch(void **state)
 {
+	enum { BLOCKS = 31 };
 	struct machine_config mc = rig_machine();
-	struct vm_config vc = rig_vm();
-	const struct op ops[] = {ACCEPT_AT(2M, 4 * MB), ACCEPT_AT(4K, 4 * MB), STOP};
-	u64 results[NR(ops)];
-	struct program p;
-	struct rig r = {0};
+	static struct op ops[BLOCKS + 1];
+	u64 results[BLOCKS + 1];
 
 	(void)state;
-	vc.file_index = 3;
-	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
-	assert_int_equal(tdx_status_class(results[0]), TDX_PAGE_SIZE_MISMATCH);
-	assert_int_equal(rig_level_of(&r, 4 * MB), PG_LEVEL_4K);
-	rig_down(&r);
+	for (int whole = 0; whole <= 1; whole++) {
+		struct vm_config vc = rig_vm();
+		struct program p;
+		struct rig r = {0};
+
+		vc.file_index = whole ? 7 * 512 : 3;
+		vc.base_gfn = whole ? 2 * 512 : 0;
+		for (u32 i = 0; i < BLOCKS; i++)
+			ops[i] = (struct op)ACCEPT_AT(2M, fn_to_addr(vc.base_gfn) + i * 2 * MB);
+		ops[BLOCKS] = (struct op)STOP;
+		rig_up(&r, &mc, &vc);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
+		for (u32 i = 0; i < BLOCKS; i++)
+			assert_int_equal(tdx_status_class(results[i]),
+					 whole ? TDX_SUCCESS : TDX_PAGE_SIZE_MISMATCH);
+		assert_int_equal(rig_pages(&r, PG_LEVEL_2M), whole ? BLOCKS : 0);
+		assert_int_equal(rig_pages(&r, PG_LEVEL_4K), whole ? 0 : BLOCKS);
+		rig_down(&r);
+	}
 }
 
 /* Row 8: beside a page added at build time the rest of its block stays 4K, with no merging. */
@@ -216,7 +232,7 @@ static void test_build_leftovers(void **state)
 	(void)state;
 	vc.image = &image;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(tdx_status_class(results[0]), TDX_PAGE_SIZE_MISMATCH);
 	assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 2);
 	assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_PROMOTE), 0);
@@ -240,7 +256,7 @@ static void test_shared_fault(void **state)
 	assert_int_equal(td_max_level(vm_td(r.vm), false), PG_LEVEL_1G);
 	assert_int_equal(td_max_level(vm_td(r.vm), true), PG_LEVEL_2M);
 	assert_int_equal(gmem_convert(vm_file(r.vm), 2 * 512, 512, false), 0);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[1], 0xabc);
 	assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_AUG), 0);
 	assert_true(mmu_lookup(vm_mmu(r.vm), addr_to_fn(4 * MB), false, &m));
@@ -261,7 +277,7 @@ static void test_accept_first(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[0], TDX_SUCCESS);
 	assert_int_equal(vm_stats(r.vm).exits_ept_violation, 1);
 	assert_true(mmu_slot_test_guest_inhibit(vm_slot(r.vm), 2 * 512, PG_LEVEL_2M));
@@ -287,7 +303,7 @@ static void test_touch_first_4k(void **state)
 	vc.sept_ve_disable = false;
 	vc.max_level = PG_LEVEL_4K;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(p.ves, 1);
 	assert_int_equal(results[1], 1);
 	assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_AUG), 1);
@@ -306,7 +322,7 @@ static void test_size_mismatch(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[1], TDX_PAGE_SIZE_MISMATCH | 1);
 	assert_int_equal(vm_stats(r.vm).exits_ept_violation, 1);
 	/* The violation, and the hypercall that stops. */
@@ -327,7 +343,7 @@ static void test_inhibit_is_one_way(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[1], 0);
 	assert_int_equal(tdx_status_class(results[2]), TDX_PAGE_SIZE_MISMATCH);
 	assert_int_equal(results[3], TDX_SUCCESS);
@@ -348,7 +364,7 @@ static void test_accept_2m_inhibits_1g(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_false(mmu_slot_test_guest_inhibit(vm_slot(r.vm), 2 * 512, PG_LEVEL_2M));
 	assert_true(mmu_slot_test_guest_inhibit(vm_slot(r.vm), 2 * 512, PG_LEVEL_1G));
 	rig_down(&r);
@@ -370,29 +386,48 @@ static void test_private_shared_mismatch(void **state)
 		struct rig r = {0};
 
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), -EFAULT);
+		assert_int_equal(rig_run(&r, ops, &p, results), -EFAULT);
 		assert_int_equal(vcpu_fault_gpa(vm_vcpu(r.vm, 0)), gpas[i]);
 		assert_null(vm_why_dead(r.vm));
-		assert_int_equal(program_run(r.vm, 0, fine, &p, results), 0);
+		assert_int_equal(rig_run(&r, fine, &p, results), 0);
 		rig_down(&r);
 	}
 }
 
-/* Row 77: access to a page that is mapped and not accepted, without #VE, kills the VM. */
+/*
+ * Rows 2 and 77: one access to an untouched block is one AUG at 2M, with no pair of its own; without
+ * #VE the page that isn't accepted kills the VM, and no other one on the host.
+ */
 static void test_access_before_accept(void **state)
 {
 	struct machine_config mc = rig_machine();
 	struct vm_config vc = rig_vm();
 	const struct op ops[] = {READ_AT(4 * MB), STOP};
-	u64 results[NR(ops)];
+	const struct op fine[] = {ACCEPT_AT(2M, 4 * MB), WRITE_AT(4 * MB, 5), READ_AT(4 * MB),
+				  STOP};
+	u64 results[NR(fine)];
+	struct mmu_mapping m;
 	struct program p;
 	struct rig r = {0};
+	struct vm *other;
 
 	(void)state;
+	mc.dynamic_pamt = true;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), -EIO);
+	vc.first_lp = 1;
+	assert_int_equal(vm_create(&r.m, &vc, &other), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), -EIO);
 	assert_non_null(strstr(vm_why_dead(r.vm), "access before accept"));
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), -EIO);
+	assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_AUG), 1);
+	assert_int_equal(rig_pages(&r, PG_LEVEL_2M), 1);
+	assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 0);
+	assert_true(mmu_lookup(vm_mmu(r.vm), addr_to_fn(4 * MB), true, &m));
+	assert_int_equal(tdx_pamt_refs(r.m.tdx, m.pfn), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), -EIO);
+	assert_int_equal(program_run(other, 0, fine, &p, results), 0);
+	assert_int_equal(results[2], 5);
+	assert_null(vm_why_dead(other));
+	vm_destroy(other);
 	rig_down(&r);
 }
 
@@ -417,9 +452,9 @@ static void test_discard(void **state)
 	struct rig r = {0};
 
 	(void)state;
-	vc.backing = GMEM_4K;
+	vc.file.backing = GMEM_4K;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(results[4], 0);
 	assert_int_equal(results[5], TDX_SUCCESS);
 	assert_int_equal(results[6], 0);
@@ -453,11 +488,44 @@ static void test_bad_discards(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	for (u32 i = 2; i < 10; i++)
 		assert_int_equal(results[i], (u64)-EINVAL);
 	assert_int_equal(results[10], 11);
 	assert_int_equal(rig_calls(&r, TDH_MEM_RANGE_BLOCK), 0);
+	rig_down(&r);
+}
+
+/*
+ * Row 97: when all memory of a slot goes, from a TD that lives, whole leaves go, at their size, and
+ * nothing is split, also where the slot begins and ends inside a block.
+ */
+static void test_all_of_a_slot_goes(void **state)
+{
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = rig_vm();
+	const struct op ops[] = {ACCEPT_AT(2M, 4 * MB),
+				 ACCEPT_AT(2M, 8 * MB),
+				 ACCEPT_AT(4K, 2 * MB + 0x1000),
+				 ACCEPT_AT(4K, 66 * MB),
+				 DISCARD_AT(2 * MB + 0x1000, 64 * MB),
+				 STOP};
+	u64 results[NR(ops)];
+	struct program p;
+	struct rig r = {0};
+
+	(void)state;
+	vc.base_gfn = 512 + 1;
+	vc.file_index = 1;
+	rig_up(&r, &mc, &vc);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
+	assert_int_equal(results[4], 0);
+	assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_AUG), 4);
+	assert_int_equal(rig_ok(&r, TDH_MEM_PAGE_REMOVE), 4);
+	assert_int_equal(rig_ok(&r, TDH_PHYMEM_PAGE_WBINVD), 2 * 512 + 2);
+	assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_DEMOTE), 0);
+	assert_int_equal(rig_pages(&r, PG_LEVEL_2M), 0);
+	assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 0);
 	rig_down(&r);
 }
 
@@ -473,7 +541,7 @@ static void test_teardown_takes_whole_leaves(void **state)
 
 	(void)state;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	before = rig_calls(&r, TDH_PHYMEM_PAGE_RECLAIM);
 	vm_destroy(r.vm);
 	r.vm = NULL;
@@ -547,7 +615,7 @@ static void test_gpaw_52(void **state)
 	vc.gpaw = 52;
 	vc.base_gfn = addr_to_fn(high);
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), -EFAULT);
+	assert_int_equal(rig_run(&r, ops, &p, results), -EFAULT);
 	assert_int_equal(results[2], 9);
 	assert_int_equal(rig_level_of(&r, high + 4 * MB), PG_LEVEL_2M);
 	rig_down(&r);
@@ -575,6 +643,7 @@ int main(void)
 		cmocka_unit_test(test_access_before_accept),
 		cmocka_unit_test(test_discard),
 		cmocka_unit_test(test_bad_discards),
+		cmocka_unit_test(test_all_of_a_slot_goes),
 		cmocka_unit_test(test_teardown_takes_whole_leaves),
 		cmocka_unit_test(test_bad_configs),
 		cmocka_unit_test(test_gpaw_52),

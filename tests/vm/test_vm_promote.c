@@ -55,7 +55,7 @@ static void test_accepted_block(void **state)
 		n += fill_block(ops + n, 4 * MB);
 		ops[n] = (struct op)STOP;
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		assert_null(vm_why_dead(r.vm));
 		assert_int_equal(mmu_stats(vm_mmu(r.vm))->promotes, merges);
 		assert_int_equal(rig_pages(&r, PG_LEVEL_2M), 1 + merges);
@@ -70,7 +70,7 @@ static void test_accepted_block(void **state)
 		for (u32 i = 0; i < 512; i++)
 			ops[n++] = (struct op)READ_AT(4 * MB + i * PAGE_SIZE);
 		ops[n] = (struct op)STOP;
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		for (u32 i = 0; i < 512; i++)
 			assert_int_equal(results[i], 4 * MB + i);
 		assert_int_equal(p.mces, 0);
@@ -134,12 +134,12 @@ static void test_after_conversion(void **state)
 
 		mc.dynamic_pamt = true;
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		assert_memory_equal(results, expected, sizeof(expected));
 		assert_int_equal(mmu_stats(vm_mmu(r.vm))->splits, 1);
 		assert_int_equal(mmu_stats(vm_mmu(r.vm))->promotes, 1);
 		assert_int_equal(rig_level_of(&r, 4 * MB), PG_LEVEL_2M);
-		assert_int_equal(program_run(r.vm, 0, check, &p, results), 0);
+		assert_int_equal(rig_run(&r, check, &p, results), 0);
 		assert_int_equal(results[0], 6);
 		assert_int_equal(results[1], 5);
 		rig_down(&r);
@@ -165,7 +165,7 @@ static void test_one_page_pending(void **state)
 		ops[n++] = (struct op)WRITE_AT(4 * MB + i * PAGE_SIZE, 100 + i);
 	ops[n] = (struct op)STOP;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_null(vm_why_dead(r.vm));
 	assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 512);
 	assert_true(rig_calls(&r, TDH_MEM_PAGE_PROMOTE) >= 1);
@@ -173,7 +173,7 @@ static void test_one_page_pending(void **state)
 	assert_int_equal(rig_ok(&r, TDH_MEM_RANGE_UNBLOCK), rig_calls(&r, TDH_MEM_PAGE_PROMOTE));
 	assert_true(mmu_slot_test_guest_inhibit(vm_slot(r.vm), 2 * 512, PG_LEVEL_2M));
 	/* Its ACCEPT completes the block, which the end of the next run then finds. */
-	assert_int_equal(program_run(r.vm, 0, rest, &p, results), 0);
+	assert_int_equal(rig_run(&r, rest, &p, results), 0);
 	assert_int_equal(results[1], 101);
 	assert_int_equal(rig_level_of(&r, 4 * MB), PG_LEVEL_2M);
 	rig_down(&r);
@@ -202,7 +202,7 @@ static void test_tries_are_bounded(void **state)
 		ops[n++] = (struct op)DISCARD_AT(32 * MB, PAGE_SIZE);
 	ops[n] = (struct op)STOP;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_true(rig_calls(&r, TDH_MEM_PAGE_PROMOTE) <= 9);
 	assert_null(vm_why_dead(r.vm));
 	rig_down(&r);
@@ -222,14 +222,14 @@ static void test_limits(void **state)
 		struct rig r = {0};
 
 		if (limit == 0)
-			vc.backing = GMEM_4K;
+			vc.file.backing = GMEM_4K;
 		else if (limit == 1)
 			vc.max_level = PG_LEVEL_4K;
 		else
 			mc.profile = seam_profile_by_name("1.5.25");
 		ops[fill_block(ops, 4 * MB)] = (struct op)STOP;
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+		assert_int_equal(rig_run(&r, ops, &p, results), 0);
 		assert_int_equal(rig_calls(&r, TDH_MEM_PAGE_PROMOTE), 0);
 		assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 512);
 		rig_down(&r);
@@ -260,7 +260,7 @@ static void test_many_candidates(void **state)
 		ops[n++] = (struct op)ACCEPT_AT(4K, b * 2 * MB);
 	ops[n] = (struct op)STOP;
 	rig_up(&r, &mc, &vc);
-	assert_int_equal(program_run(r.vm, 0, ops, &p, results), 0);
+	assert_int_equal(rig_run(&r, ops, &p, results), 0);
 	assert_int_equal(rig_pages(&r, PG_LEVEL_2M), BLOCKS);
 	assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 0);
 	assert_int_equal(mmu_stats(vm_mmu(r.vm))->promotes, BLOCKS);
@@ -338,7 +338,7 @@ static void test_stress(void **state)
 
 		vc.nr_vcpus = 3;
 		rig_up(&r, &mc, &vc);
-		assert_int_equal(program_run(r.vm, 0, whole, &p, results), 0);
+		assert_int_equal(rig_run(&r, whole, &p, results), 0);
 		for (u32 v = 0; v < 3; v++)
 			t[v] = start(&r, v, ops[v]);
 		for (u32 v = 0; v < 3; v++) {
@@ -359,6 +359,76 @@ static void test_stress(void **state)
 	}
 }
 
+/* ---- the end of a run ------------------------------------------------------------------------*/
+static struct {
+	struct vm *vm;
+	u64 armed; /* by the guest: it needs no lock any more */
+	u64 stalls, late;
+} promoter_watch;
+
+/* The promoter's next PROMOTE, once the guest has said so, lasts until the guest has stopped. */
+static u64 stall_promote(struct lp *lp, struct tdx_regs *r)
+{
+	struct vm_promoter *p;
+
+	if ((r->rax & 0xFFFF) != TDH_MEM_PAGE_PROMOTE || !sync_load_acquire(&promoter_watch.armed))
+		return seamcall(lp, r);
+	p = &promoter_watch.vm->promoter;
+	if (!promoter_watch.stalls++)
+		while (!sync_load_acquire(&p->asked))
+			sync_relax();
+	promoter_watch.late += sync_load_acquire(&p->finished) == 1;
+	return seamcall(lp, r);
+}
+
+/*
+ * With IDLE nothing is left to its thread when a run is over: what the last exits asked for came
+ * before, though it was busy then; no try comes later, and the invariants hold.
+ */
+static void test_at_rest_after_a_run(void **state)
+{
+	enum { EXITS = 64 };
+	static struct op ops[EXITS + 16];
+	static u64 results[EXITS + 16];
+	struct machine_config mc = rig_machine();
+	struct vm_config vc = promoting_vm(VM_PROMOTE_IDLE);
+	u32 n = 0;
+
+	(void)state;
+	mc.seamcall = stall_promote;
+	vc.sept_ve_disable = false;
+	/* Two blocks that are full, and never promoted: one page is accepted. */
+	for (gpa_t gpa = 4 * MB; gpa <= 8 * MB; gpa += 4 * MB) {
+		ops[n++] = (struct op)WRITE_AT(gpa, 1);
+		ops[n++] = (struct op)DISCARD_AT(gpa + 0x1000, 0x1000);
+		ops[n++] = (struct op)ACCEPT_AT(4K, gpa + 0x1000);
+	}
+	ops[n++] = (struct op){.kind = OP_SIGNAL, .flag = &promoter_watch.armed, .value = 1};
+	/* Exits that come to nothing. */
+	for (u32 i = 0; i < EXITS; i++)
+		ops[n++] = (struct op)DISCARD_AT(0, 1);
+	ops[n] = (struct op)STOP;
+	for (u32 round = 0; round < 20; round++) {
+		struct vm_promoter *p;
+		struct program prog;
+		struct rig r = {0};
+
+		memset(&promoter_watch, 0, sizeof(promoter_watch));
+		rig_up(&r, &mc, &vc);
+		promoter_watch.vm = r.vm;
+		p = &r.vm->promoter;
+		assert_int_equal(rig_run(&r, ops, &prog, results), 0);
+		assert_int_equal(p->seen, sync_load(&p->turn));
+		/* Who could be late has had the time. */
+		while (!sync_load(&p->wake.sleepers))
+			sync_relax();
+		assert_true(promoter_watch.stalls > 0);
+		assert_int_equal(promoter_watch.late, 0);
+		assert_int_equal(rig_pages(&r, PG_LEVEL_4K), 1024);
+		rig_down(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +441,7 @@ int main(void)
 		cmocka_unit_test(test_many_candidates),
 		cmocka_unit_test(test_bad_promoter_lp),
 		cmocka_unit_test(test_stress),
+		cmocka_unit_test(test_at_rest_after_a_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

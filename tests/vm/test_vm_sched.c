@@ -121,7 +121,7 @@ static void scene_main(void *arg)
 	mc.watch = listen_to;
 	mc.watcher = scene->stream;
 	vc.nr_vcpus = 2;
-	vc.backing = GMEM_4K;
+	vc.file.backing = GMEM_4K;
 	if (machine_create(&mc, &r.m) || vm_create(&r.m, &vc, &r.vm))
 		sched_fail("no VM");
 	for (u32 i = 0; i < 2; i++) {

@@ -68,7 +68,7 @@ static void test_same_pages(void **state)
 
 	(void)state;
 	vc.nr_vcpus = MAX_VCPUS;
-	vc.backing = GMEM_4K;
+	vc.file.backing = GMEM_4K;
 	for (u32 v = 0; v < MAX_VCPUS; v++) {
 		for (u32 i = 0; i < 512; i++)
 			ops[v][i] = (struct op)ACCEPT_AT(4K, 4 * MB + i * PAGE_SIZE);
@@ -293,7 +293,7 @@ static void stress(u32 nr_vcpus, u64 unit, bool dynamic_pamt, u64 seed)
 
 	mc.dynamic_pamt = dynamic_pamt;
 	vc.nr_vcpus = nr_vcpus;
-	vc.backing = unit == SIZE_2M ? GMEM_THP : GMEM_4K;
+	vc.file.backing = unit == SIZE_2M ? GMEM_THP : GMEM_4K;
 	rig_up(&r, &mc, &vc);
 	for (u32 v = 0; v < nr_vcpus; v++) {
 		n[v] = make_stress(ops[v], expected[v], v, nr_vcpus, unit, seed + v);
@@ -360,7 +360,7 @@ static void test_planted_bugs_show(void **state)
 
 		mc.planted_bugs = BIT_ULL(bugs[i]);
 		vc.nr_vcpus = 2;
-		vc.backing = GMEM_4K;
+		vc.file.backing = GMEM_4K;
 		rig_up(&r, &mc, &vc);
 		a = start(&r, 0, reader);
 		b = start(&r, 1, discarder);
