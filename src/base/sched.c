@@ -278,7 +278,7 @@ static int make_room(struct sched *s)
 
 #define GROW(array)                                              \
 	do {                                                     \
-		p = realloc(s->array, room * sizeof(*s->array)); \
+		p = sched_own_realloc(s->array, room * sizeof(*s->array)); \
 		if (!p)                                          \
 			return -ENOMEM;                          \
 		s->array = p;                                    \
@@ -294,13 +294,13 @@ static int make_room(struct sched *s)
 
 static struct coro *coro_create(u32 number)
 {
-	struct coro *t = calloc(1, sizeof(*t));
+	struct coro *t = sched_own_calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
 	t->number = number;
 	if (sched_context_create(&t->context)) {
-		free(t);
+		sched_own_free(t);
 		return NULL;
 	}
 	return t;
@@ -347,10 +347,10 @@ struct sched *sched_create(void)
 	if (!s)
 		return NULL;
 	s->callback_room = FIRST_CALLBACKS;
-	s->callback = calloc(s->callback_room, sizeof(*s->callback));
+	s->callback = sched_own_calloc(s->callback_room, sizeof(*s->callback));
 	if (s->callback && !sched_objects_create(&s->objects))
 		return s;
-	free(s->callback);
+	sched_own_free(s->callback);
 	free(s);
 	return NULL;
 }
@@ -359,13 +359,14 @@ void sched_destroy(struct sched *s)
 {
 	for (u32 i = 0; i < s->nr_coros; i++) {
 		sched_context_destroy(&s->coro[i]->context);
-		free(s->coro[i]);
+		sched_own_free(s->coro[i]);
 	}
-	free(s->coro);
-	free(s->thread);
-	free(s->live);
-	free(s->enabled);
-	free(s->callback);
+	sched_own_free(s->coro);
+	sched_own_free(s->thread);
+	sched_own_free(s->live);
+	sched_own_free(s->enabled);
+	sched_own_free(s->callback);
+	sched_own_free(s->blocks.slot);
 	sched_objects_destroy(&s->objects);
 	free(s);
 }
@@ -399,6 +400,7 @@ static void reset(struct sched *s, const struct sched_config *cfg)
 	s->report[0] = '\0';
 	s->result = (struct sched_result){.report = s->report};
 	sched_objects_clear(&s->objects);
+	sched_forget_blocks(s);
 	if (cfg->record)
 		cfg->record->nr = 0;
 }

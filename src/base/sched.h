@@ -26,7 +26,7 @@ X *  4. RCU: a callback may run as soon as every read section that was open at i
  *     for max_steps alone: no policy is asked, and nothing is numbered. Set-up is cheap thereby.
  *  6. Memory is sequentially consistent: weaker orders of the machine are ThreadSanitizer's to find.
  *  7. A run that was cut short (all outcomes but SCHED_DONE) leaves threads where they stood; their
- *     stacks are used again, and what they had allocated is the caller's to free.
+ *     stacks are used again, and what they had allocated sched_give_back() frees.
  *
  * Not for two threads of the system at once: each may have a scheduler of its own.
  */
@@ -197,6 +197,13 @@ void sched_destroy(struct sched *s);
  */
 struct sched_result sched_run(struct sched *s, const struct sched_config *cfg,
 			      void (*main)(void *arg), void *arg);
+
+/**
+ * sched_give_back - free what the program of the last run, cut short, has got by malloc() and mmap()
+ *
+ * Before the next run; nothing that it made may be used any more.
+ */
+void sched_give_back(struct sched *s);
 
 /**
  * sched_fail - end the run that the caller is a thread of: SCHED_FAILED with this report

@@ -31,13 +31,12 @@ void __asan_unpoison_memory_region(const volatile void *p, size_t size);
 
 int sched_context_create(struct sched_context *c)
 {
-	u8 *base = mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	u8 *base = sched_own_map(GUARD_BYTES + STACK_BYTES, PROT_NONE);
 
-	if (base == MAP_FAILED)
+	if (!base)
 		return -ENOMEM;
 	if (mprotect(base + GUARD_BYTES, STACK_BYTES, PROT_READ | PROT_WRITE)) {
-		munmap(base, GUARD_BYTES + STACK_BYTES);
+		sched_own_unmap(base, GUARD_BYTES + STACK_BYTES);
 		return -ENOMEM;
 	}
 	c->stack = base + GUARD_BYTES;
@@ -51,7 +50,7 @@ void sched_context_destroy(struct sched_context *c)
 	if (c->fiber)
 		__tsan_destroy_fiber(c->fiber);
 #endif
-	munmap((u8 *)c->stack - GUARD_BYTES, GUARD_BYTES + STACK_BYTES);
+	sched_own_unmap((u8 *)c->stack - GUARD_BYTES, GUARD_BYTES + STACK_BYTES);
 }
 
 /*

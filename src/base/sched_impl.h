@@ -132,6 +132,27 @@ void sched_objects_clear(struct sched_objects *o);
 u32 sched_object_number(struct sched_objects *o, const volatile void *p, const char *name);
 void sched_objects_forget(struct sched_objects *o, const void *p, size_t size);
 
+/* ---- memory (sched_free.c) ----------------------------------------------------------------------*/
+struct sched_block {
+	void *p;       /* NULL: free slot */
+	size_t mapped; /* bytes of a mapping; 0: from malloc() */
+};
+
+/* What the run's program has been given and not given back. */
+struct sched_blocks {
+	struct sched_block *slot;
+	u32 slots, used; /* slots: a power of two, or 0 */
+};
+
+/* For what outlives a run: isn't noted there. */
+void *sched_own_calloc(size_t n, size_t size);
+void *sched_own_realloc(void *p, size_t size);
+void sched_own_free(void *p);
+void *sched_own_map(size_t size, int prot); /* NULL: no room */
+void sched_own_unmap(void *p, size_t size);
+/* A new run begins: nothing is its program's. */
+void sched_forget_blocks(struct sched *s);
+
 /* ---- the run -----------------------------------------------------------------------------------*/
 struct sched {
 	const struct sched_config *cfg;
@@ -154,6 +175,7 @@ struct sched {
 	u64 rcu_sections; /* begun so far */
 
 	struct sched_objects objects;
+	struct sched_blocks blocks;
 	u64 writes;
 	u32 spins;
 	struct sched_result result;

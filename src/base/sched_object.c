@@ -19,8 +19,8 @@ int sched_objects_create(struct sched_objects *o)
 	o->run = 1;
 	o->slots = FIRST_SLOTS;
 	o->room = FIRST_SLOTS / 2;
-	o->slot = calloc(o->slots, sizeof(*o->slot));
-	o->object = calloc(o->room, sizeof(*o->object));
+	o->slot = sched_own_calloc(o->slots, sizeof(*o->slot));
+	o->object = sched_own_calloc(o->room, sizeof(*o->object));
 	if (o->slot && o->object)
 		return 0;
 	sched_objects_destroy(o);
@@ -29,8 +29,8 @@ int sched_objects_create(struct sched_objects *o)
 
 void sched_objects_destroy(struct sched_objects *o)
 {
-	free(o->slot);
-	free(o->object);
+	sched_own_free(o->slot);
+	sched_own_free(o->object);
 	memset(o, 0, sizeof(*o));
 }
 
@@ -62,21 +62,21 @@ static int grow_slots(struct sched_objects *o)
 	struct sched_objects bigger = *o;
 
 	bigger.slots = o->slots * 2;
-	bigger.slot = calloc(bigger.slots, sizeof(*bigger.slot));
+	bigger.slot = sched_own_calloc(bigger.slots, sizeof(*bigger.slot));
 	if (!bigger.slot)
 		return -ENOMEM;
 	for (u32 i = 0; i < o->slots; i++) {
 		if (o->slot[i].run == o->run)
 			*find(&bigger, o->slot[i].word) = o->slot[i];
 	}
-	free(o->slot);
+	sched_own_free(o->slot);
 	*o = bigger;
 	return 0;
 }
 
 static int grow_objects(struct sched_objects *o)
 {
-	struct sched_object *more = realloc(o->object, 2 * (size_t)o->room * sizeof(*more));
+	struct sched_object *more = sched_own_realloc(o->object, 2 * (size_t)o->room * sizeof(*more));
 
 	if (!more)
 		return -ENOMEM;

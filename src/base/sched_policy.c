@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/sched.h"
+#include "base/sched_impl.h"
 
 /* ---- what commutes ---------------------------------------------------------------------------*/
 static bool is_rcu(enum sched_kind kind)
@@ -71,7 +71,7 @@ int sched_schedule_add(struct sched_schedule *s, u64 decision, u32 thread)
 {
 	if (s->nr == s->room) {
 		u32 room = s->room ? 2 * s->room : 16;
-		struct sched_choice *more = realloc(s->choice, room * sizeof(*more));
+		struct sched_choice *more = sched_own_realloc(s->choice, room * sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
@@ -84,7 +84,7 @@ int sched_schedule_add(struct sched_schedule *s, u64 decision, u32 thread)
 
 void sched_schedule_free(struct sched_schedule *s)
 {
-	free(s->choice);
+	sched_own_free(s->choice);
 	memset(s, 0, sizeof(*s));
 }
 

@@ -310,13 +310,13 @@ void sched_rcu_read_unlock(void)
 static void grow_callbacks(struct sched *s)
 {
 	u32 room = 2 * s->callback_room;
-	struct sched_callback *more = malloc(room * sizeof(*more));
+	struct sched_callback *more = sched_own_calloc(room, sizeof(*more));
 
 	if (!more)
 		sched_fail("no memory for RCU callbacks");
 	for (u64 i = s->callbacks_taken; i != s->callbacks_queued; i++)
 		more[i & (room - 1)] = s->callback[i & (s->callback_room - 1)];
-	free(s->callback);
+	sched_own_free(s->callback);
 	s->callback = more;
 	s->callback_room = room;
 }

@@ -167,6 +167,18 @@ static void test_partial_last_block(void **state)
 	assert_int_equal(gmem_get_pfn(f, 1023, &pfn, &level), -EINVAL);
 	assert_int_equal(gmem_get_pfn(f, UINT64_MAX, &pfn, &level), -EINVAL);
 	assert_int_equal(gmem_frames(f), 513);
+	/* nothing may be mapped there, and nothing reach over the end */
+	assert_int_equal(gmem_get_pfn(f, 1022, &pfn, &level), 0);
+	assert_int_equal(gmem_leaf_level(f, 1022), PG_LEVEL_4K);
+	assert_true(gmem_check_mapping(f, 1022, pfn, PG_LEVEL_4K));
+	assert_false(gmem_check_mapping(f, 1022, pfn + 1, PG_LEVEL_4K));
+	assert_false(gmem_check_mapping(f, 512, pfn, PG_LEVEL_2M));
+	assert_int_equal(gmem_leaf_level(f, 1023), PG_LEVEL_NONE);
+	assert_false(gmem_check_mapping(f, 1023, pfn, PG_LEVEL_4K));
+	assert_true(gmem_is_private(f, 1022));
+	assert_false(gmem_is_private(f, 1023));
+	assert_true(gmem_is_uniform(f, 512, 511));
+	assert_false(gmem_is_uniform(f, 512, 512));
 	gmem_release(f);
 }
 

@@ -25,7 +25,7 @@ static const struct guest_ops one_call = {.run = run_call};
 
 struct td {
 	struct life l;
-	hpa_t tdvpr;
+	hpa_t tdr, tdvpr;
 };
 
 static void create(struct td *t, u64 attributes, u64 config_flags)
@@ -40,6 +40,7 @@ static void create(struct td *t, u64 attributes, u64 config_flags)
 	params.config_flags = config_flags;
 	life_write(&t->l, LIFE_PARAMS_PA, &params, sizeof(params));
 	life_must(&t->l, 0, TDH_MNG_INIT, tdr, LIFE_PARAMS_PA, 0);
+	t->tdr = tdr;
 	t->tdvpr = life_vcpu(&t->l, tdr, 6, 0);
 	life_must(&t->l, 0, TDH_MR_FINALIZE, tdr, 0, 0);
 }
@@ -128,11 +129,75 @@ static void test_td_ctls(void **state)
 	life_destroy(&t.l);
 }
 
+#define EPTP 0x1100000000000004ULL
+#define NOT_READABLE 0xC0000C0200000000ULL
+
+/*
+ * Where the S-EPT's root is, and the epoch, the host may read of a debug TD alone. The root is the
+ * fourth page of the TDCS, and the pages were given right after the TDR.
+ */
+static void test_debug_fields(void **state)
+{
+	struct td t;
+
+	(void)state;
+	create(&t, TD_ATTR_DEBUG, 0);
+	life_must(&t.l, 0, TDH_MNG_RD, t.tdr, EPTP, 0);
+	assert_int_equal(t.l.r.r8, (t.tdr + 4 * SIZE_4K) | 6 | 3 << 3);
+	life_must(&t.l, 0, TDH_MNG_RD, t.tdr, TD_EPOCH, 0);
+	assert_int_equal(t.l.r.r8, 1);
+	life_must(&t.l, 0, TDH_MEM_TRACK, t.tdr, 0, 0);
+	life_must(&t.l, 0, TDH_MNG_RD, t.tdr, TD_EPOCH, 0);
+	assert_int_equal(t.l.r.r8, 2);
+	life_destroy(&t.l);
+
+	create(&t, 0, 0);
+	life_expect(&t.l, 0, TDH_MNG_RD, t.tdr, EPTP, 0, NOT_READABLE);
+	life_expect(&t.l, 0, TDH_MNG_RD, t.tdr, TD_EPOCH, 0, NOT_READABLE);
+	life_destroy(&t.l);
+}
+
+#define NO_RBP_MOD (1ULL << 2)
+#define RBP 5
+
+static void leave(struct lp *lp, void *arg)
+{
+	(void)arg;
+	lp->exit.kind = LP_EXIT_INTERRUPT;
+}
+
+/*
+ * In a TD with NO_RBP_MOD a TD exit leaves the host's RBP alone, which it clears otherwise, and no
+ * VMCALL may hand RBP over.
+ */
+static void test_no_rbp_mod(void **state)
+{
+	static const struct guest_ops leaves = {.run = leave};
+	struct tdx_regs r;
+	struct td t;
+
+	(void)state;
+	for (u64 flags = 0; flags <= NO_RBP_MOD; flags += NO_RBP_MOD) {
+		create(&t, 0, flags);
+		t.l.lp[0]->guest_ops = &leaves;
+		r = (struct tdx_regs){.rax = TDH_VP_ENTER, .rcx = t.tdvpr, .rbp = 0x1234};
+		assert_int_equal(seamcall(t.l.lp[0], &r), TDX_EXIT_EXTERNAL_INTERRUPT);
+		assert_int_equal(r.rbp, flags ? 0x1234 : 0);
+		if (flags) {
+			r = guest(&t, (struct tdx_regs){.rax = TDG_VP_VMCALL, .rcx = 1ULL << RBP});
+			assert_int_equal(r.rax, TDX_OPERAND_INVALID | TDX_OPERAND_RCX);
+		}
+		life_destroy(&t.l);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vm_rd),
 		cmocka_unit_test(test_td_ctls),
+		cmocka_unit_test(test_debug_fields),
+		cmocka_unit_test(test_no_rbp_mod),
 	};
 
 	return cmocka_run_group_tests_name("seam_life_guest_md", tests, NULL, NULL);

@@ -207,6 +207,11 @@ static void test_mng_init(void **state)
 	TRY(xfam, 1, 65);
 	TRY(xfam, 3 | 1ULL << 5, 65);
 	TRY(xfam, 3 | 1ULL << 60, 65);
+	/* AVX-512 in three parts, which want AVX; CET and AMX in two */
+	TRY(xfam, 3 | 7ULL << 5, 65);
+	TRY(xfam, 3 | 1ULL << 2 | 3ULL << 5, 65);
+	TRY(xfam, 3 | 1ULL << 11, 65);
+	TRY(xfam, 3 | 1ULL << 18, 65);
 	TRY(max_vcpus, 0, 68);
 	TRY(max_vcpus, 577, 68);
 	TRY(num_l2_vms, 1, 71);
@@ -222,10 +227,15 @@ static void test_mng_init(void **state)
 	TRY(cpuid_config[5], 1, 69);
 	TRY(ia32_arch_capabilities_config, 1, 72);
 	TRY(reserved1[0], 1, 2);
+	TRY(reserved1[37], 1, 2);
+	TRY(reserved0, 1, 2);
+	TRY(reserved2[23], 1, 2);
+	TRY(msr_config_ctls, 1, 2);
 #undef TRY
 	p = good;
 	p.config_flags = 1;
 	p.eptp_controls = 6 | 4 << 3;
+	p.xfam = 3 | 1 << 2 | 7 << 5 | 3 << 11 | 3 << 17;
 	life_write(&l, LIFE_PARAMS_PA, &p, sizeof(p));
 	life_must(&l, 0, TDH_MNG_INIT, tdr, LIFE_PARAMS_PA, 0);
 	life_expect(&l, 0, TDH_MNG_INIT, tdr, LIFE_PARAMS_PA, 0, TDX_OP_STATE_INCORRECT | 1);

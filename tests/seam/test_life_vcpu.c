@@ -188,6 +188,56 @@ static void test_rd_wr(void **state)
 	life_destroy(&l);
 }
 
+#define VCPU_STATE 0xA000000000000000ULL
+#define VCPU_INDEX 0xA000000000000002ULL
+#define ASSOC_LPID 0xA000000000000004ULL
+#define VCPU_EPOCH 0xA000000000000006ULL
+
+static u64 vp_rd(struct life *l, unsigned int lp, hpa_t v, u64 field)
+{
+	life_must(l, lp, TDH_VP_RD, v, field, 0);
+	return l->r.r8;
+}
+
+/* VP.RD tells a vCPU's state, index, LP and epoch; version 1 goes through the fields, each once. */
+static void test_rd_fields(void **state)
+{
+	u64 seen[8], id;
+	unsigned int n = 0;
+	struct life l;
+	hpa_t tdr, v;
+
+	(void)state;
+	life_create(&l, NULL, false);
+	life_module_up(&l);
+	tdr = life_td(&l, 33, LIFE_INITIALIZED);
+	life_vcpu(&l, tdr, 6, 0);
+	v = life_vcpu(&l, tdr, 6, 2);
+	life_must(&l, 0, TDH_MR_FINALIZE, tdr, 0, 0);
+	assert_int_equal(vp_rd(&l, 2, v, VCPU_STATE), 2);
+	assert_int_equal(vp_rd(&l, 2, v, VCPU_INDEX), 1);
+	assert_int_equal(vp_rd(&l, 2, v, ASSOC_LPID), 2);
+	/* of no epoch yet; the TD's first is 1 */
+	assert_int_equal(vp_rd(&l, 2, v, VCPU_EPOCH), 0);
+	assert_int_equal(enter(&l, 2, v), TDX_EXIT_EXTERNAL_INTERRUPT);
+	assert_int_equal(vp_rd(&l, 2, v, VCPU_EPOCH), 1);
+
+	life_expect(&l, 2, TDH_VP_RD | 1 << 16, v, UINT64_MAX, 0,
+		    TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT);
+	for (id = l.r.rdx; id != UINT64_MAX; id = l.r.rdx) {
+		for (unsigned int i = 0; i < n; i++)
+			assert_int_not_equal(seen[i], id);
+		assert_true(n < ARRAY_SIZE(seen));
+		seen[n++] = id;
+		life_must(&l, 2, TDH_VP_RD | 1 << 16, v, id, 0);
+	}
+	assert_int_equal(n, 5);
+	/* what is no field is followed by none */
+	life_expect(&l, 2, TDH_VP_RD | 1 << 16, v, 0x1234, 0, TDX_METADATA_FIELD_ID_INCORRECT);
+	assert_int_equal(l.r.rdx, UINT64_MAX);
+	life_destroy(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +246,7 @@ int main(void)
 		cmocka_unit_test(test_enter_checks),
 		cmocka_unit_test(test_association),
 		cmocka_unit_test(test_rd_wr),
+		cmocka_unit_test(test_rd_fields),
 	};
 
 	return cmocka_run_group_tests_name("seam_life_vcpu", tests, NULL, NULL);

@@ -491,7 +491,8 @@ static struct answer guest_call(struct world *w, const struct leaf_row *leaf, un
 	struct tdx_regs r = {.rax = leaf->number, .rcx = page_info(asked)};
 
 	if (leaf->kind == GUEST_ACCESS) {
-		fixture_enter(&w->f, 0, access_once, &access);
+		/* A vCPU for reads and one for writes, or a TLB would serve the second. */
+		fixture_enter(&w->f, leaf->number, access_once, &access);
 		if (access.done)
 			return (struct answer){0};
 	} else if (fixture_tdcall(&w->f, 0, &r)) {
