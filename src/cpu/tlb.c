@@ -97,8 +97,11 @@ static __attribute__((cold)) void settle(struct lp *lp, const struct tlb_flush *
 
 void lp_tlb_flush(struct lp *lp, u64 asid)
 {
-	struct tlb_flush *f = &lp->tlb_flush[flush_word_of(asid)];
+	struct tlb_flush *f;
 
+	if (bug_planted(&lp->host->bugs, BUG_FLUSH_OTHER_ASID))
+		asid += PAGE_SIZE;
+	f = &lp->tlb_flush[flush_word_of(asid)];
 	if (unlikely(f->asid != asid) && f->asid)
 		settle(lp, f);
 	f->asid = asid;

@@ -64,6 +64,10 @@ void gmem_change_init(struct gmem_change *change, struct gmem_file *file, u64 in
 	gmem_folio_unit(&file->folios, index, &change->first, &nr);
 	gmem_folio_unit(&file->folios, end - 1, &first, &nr);
 	change->end = first + nr;
+	if (bug_planted(&file->host->bugs, BUG_RANGE_AS_ASKED)) {
+		change->first = index;
+		change->end = end;
+	}
 	gmem_parts_init(&change->parts);
 	gmem_parts_init(&change->limits);
 }
@@ -177,8 +181,11 @@ int gmem_clients_prepare(const struct gmem_change *change)
 	struct clipped it = clipped_of(change, &change->parts);
 	int err = 0;
 
-	while (!err && clipped_next(&it))
+	while (!err && clipped_next(&it)) {
 		err = it.binding->ops->prepare(it.binding->client, it.part.index, it.part.nr);
+		if (bug_planted(&change->file->host->bugs, BUG_COMMIT_BEFORE_ALL_PREPARED) && !err)
+			it.binding->ops->commit(it.binding->client, it.part.index, it.part.nr);
+	}
 	it = clipped_of(change, &change->limits);
 	while (!err && clipped_next(&it))
 		err = it.binding->ops->limit(it.binding->client, it.part.index, it.part.nr,

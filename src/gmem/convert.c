@@ -77,7 +77,7 @@ static int take_from_host(struct conversion *c, u64 *held)
 
 		gmem_view_unmap(&c->file->view, index, end);
 		*held = gmem_folio_first_ref(&c->file->folios, index, end);
-		if (*held < end)
+		if (*held < end && !bug_planted(&c->file->host->bugs, BUG_HELD_PAGE_CONVERTED))
 			return -EAGAIN;
 	}
 	return 0;
@@ -145,7 +145,9 @@ static void change_sides(struct conversion *c)
 {
 	const struct gmem_parts *parts = &c->change.parts;
 
-	for (u64 i = 0; !c->to_private && i < parts->nr; i++)
+	bool zeroed = c->to_private || bug_planted(&c->file->host->bugs, BUG_SHARED_NOT_ZEROED);
+
+	for (u64 i = 0; !zeroed && i < parts->nr; i++)
 		gmem_folio_zero(&c->file->folios, parts->part[i].index,
 				parts->part[i].index + parts->part[i].nr);
 	gmem_attrs_commit(&c->file->attrs, c->plan.next);
@@ -155,15 +157,23 @@ static void change_sides(struct conversion *c)
 /* Everything is allocated that can be. */
 static int convert_prepared(struct conversion *c, u64 *error_index)
 {
+	const struct bug_set *bugs = &c->file->host->bugs;
+	bool changed = bug_planted(bugs, BUG_ATTRIBUTES_BEFORE_ZAP);
+	bool ended = bug_planted(bugs, BUG_END_BEFORE_ATTRIBUTES);
 	int err = c->to_private ? take_from_host(c, error_index) : 0;
 
 	if (err)
 		return err;
 	gmem_clients_begin(&c->change);
-	err = run_steps(c);
-	if (!err)
+	if (changed)
 		change_sides(c);
-	gmem_clients_end(&c->change);
+	err = run_steps(c);
+	if (ended)
+		gmem_clients_end(&c->change);
+	if (!err && !changed)
+		change_sides(c);
+	if (!ended)
+		gmem_clients_end(&c->change);
 	return err;
 }
 

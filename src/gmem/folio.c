@@ -25,7 +25,8 @@ static u64 div_up(u64 n, u64 by)
 /* The arrays, one after the other; each begins on a line of its own. */
 static void *carve(struct gmem_folios *f, u64 bytes)
 {
-	void *at = (u8 *)f->area + f->area_bytes;
+	/* The first time over, for their size, there is no area yet: an integer, not a pointer, grows. */
+	void *at = (void *)((uintptr_t)f->area + f->area_bytes);
 
 	f->area_bytes += ALIGN_UP(bytes, 64);
 	return at;

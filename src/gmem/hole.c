@@ -12,6 +12,8 @@
 /* invalidate_lock is held for writing; [@index, @end) isn't empty and lies inside the file. */
 static int punch(struct gmem_file *file, u64 index, u64 end)
 {
+	const struct bug_set *bugs = &file->host->bugs;
+	bool dropped = bug_planted(bugs, BUG_FREED_BEFORE_UNMAPPED);
 	struct gmem_change change;
 	int err;
 
@@ -23,10 +25,12 @@ static int punch(struct gmem_file *file, u64 index, u64 end)
 	if (!err) {
 		gmem_clients_begin(&change);
 		err = gmem_clients_prepare(&change);
-		if (!err) {
-			gmem_clients_commit(&change);
+		if (!err && dropped)
 			gmem_folio_drop(&file->folios, index, end);
-		}
+		if (!err && !bug_planted(bugs, BUG_PUNCH_KEEPS_MAPPING))
+			gmem_clients_commit(&change);
+		if (!err && !dropped)
+			gmem_folio_drop(&file->folios, index, end);
 		gmem_clients_end(&change);
 	}
 	gmem_change_free(&change);

@@ -25,7 +25,7 @@ void mmu_invalidate_begin(struct mmu *mmu)
 	u32 in_progress = sync_load(&mmu->invalidate_in_progress);
 
 	sync_rwlock_assert_write(&mmu->lock);
-	if (!in_progress) {
+	if (!in_progress || bug_planted(&mmu->host->bugs, BUG_NESTED_BEGIN_RESETS_RANGE)) {
 		sync_store(&mmu->invalidate_start, NO_GFN);
 		sync_store(&mmu->invalidate_end, 0);
 	}
@@ -41,19 +41,24 @@ void mmu_invalidate_range_add(struct mmu *mmu, gfn_t start, gfn_t end)
 
 void mmu_invalidate_end(struct mmu *mmu)
 {
+	u32 others = sync_load(&mmu->invalidate_in_progress) - 1;
+
 	sync_rwlock_assert_write(&mmu->lock);
+	if (bug_planted(&mmu->host->bugs, BUG_END_OF_NESTED_TOO_EARLY))
+		others = 0;
 	/* Pairs with the acquire in mmu_invalidate_seq(). */
-	sync_store_release(&mmu->invalidate_seq, sync_load(&mmu->invalidate_seq) + 1);
+	if (!bug_planted(&mmu->host->bugs, BUG_NO_SEQUENCE_BUMP))
+		sync_store_release(&mmu->invalidate_seq, sync_load(&mmu->invalidate_seq) + 1);
 	/* Pairs with the acquire in mmu_invalidate_retry(): who no longer sees us in progress sees the
 	 * new sequence. */
-	sync_store_release(&mmu->invalidate_in_progress,
-			   sync_load(&mmu->invalidate_in_progress) - 1);
+	sync_store_release(&mmu->invalidate_in_progress, others);
 }
 
 bool mmu_invalidate_retry(const struct mmu *mmu, u64 seq, gfn_t gfn)
 {
 	/* Pairs with the last release in mmu_invalidate_end(). */
-	if (sync_load_acquire(&mmu->invalidate_in_progress) &&
+	if (!bug_planted(&mmu->host->bugs, BUG_INVALIDATION_IGNORED) &&
+	    sync_load_acquire(&mmu->invalidate_in_progress) &&
 	    gfn >= sync_load(&mmu->invalidate_start) && gfn < sync_load(&mmu->invalidate_end))
 		return true;
 	return sync_load(&mmu->invalidate_seq) != seq;
@@ -61,6 +66,7 @@ bool mmu_invalidate_retry(const struct mmu *mmu, u64 seq, gfn_t gfn)
 
 bool mmu_invalidate_overlaps(const struct mmu *mmu, gfn_t start, gfn_t end)
 {
-	return sync_load(&mmu->invalidate_in_progress) && start < sync_load(&mmu->invalidate_end) &&
+	return !bug_planted(&mmu->host->bugs, BUG_PROMOTE_IGNORES_INVALIDATION) &&
+	       sync_load(&mmu->invalidate_in_progress) && start < sync_load(&mmu->invalidate_end) &&
 	       end > sync_load(&mmu->invalidate_start);
 }

@@ -28,5 +28,5 @@ void mmu_iter_yield(struct mmu *mmu, struct mmu_iter *it)
 {
 	sync_write_unlock(&mmu->lock);
 	sync_write_lock(&mmu->lock);
-	it->yielded = true;
+	it->yielded = !bug_planted(&mmu->host->bugs, BUG_ZAP_SKIPS_YIELDED);
 }

@@ -46,7 +46,7 @@ static int link_table(struct mmu *mmu, struct mmu_vcpu_cache *cache, struct mmu_
 		return -EBUSY;
 	mmu_page_use(sp, mmu_gfn(mmu, it->gfn), it->level - 1);
 	err = mmu_set_spte_atomic(mmu, it, spte_make_table(sp->table));
-	if (err)
+	if (err && !bug_planted(&mmu->host->bugs, BUG_LOSER_DROPS_PAGE))
 		mmu_cache_return(cache, sp);
 	return err;
 }

@@ -119,9 +119,8 @@ static inline void count_parts(struct mmu *mmu, u64 *event, enum pg_level level,
 	count(event, 1, shared);
 }
 
-/* A change has succeeded: counters, and whoever listens. */
-static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte, u64 new_spte,
-			   enum pg_level level, bool shared)
+static inline void count_change(struct mmu *mmu, bool mirror, u64 old_spte, u64 new_spte,
+				enum pg_level level, bool shared)
 {
 	if (spte_is_leaf(old_spte, level)) {
 		count(&mmu->stats.pages[level], (u64)-1, shared);
@@ -136,7 +135,11 @@ static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte
 		count(&mmu->stats.pages[level], 1, shared);
 	else if (spte_is_table(new_spte, level))
 		count_tables(mmu, mirror, 1, shared);
+}
 
+static inline void fire(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte, u64 new_spte,
+			enum pg_level level)
+{
 	if (trace_enabled(&mmu->host->tracer)) {
 		struct trace_spte event = {
 			.gfn = mmu_gfn(mmu, gfn),
@@ -148,6 +151,14 @@ static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte
 
 		trace_fire(&mmu->host->tracer, TRACE_SPTE_CHANGED, &event);
 	}
+}
+
+/* A change has succeeded: counters, and whoever listens. */
+static inline void account(struct mmu *mmu, bool mirror, gfn_t gfn, u64 old_spte, u64 new_spte,
+			   enum pg_level level, bool shared)
+{
+	count_change(mmu, mirror, old_spte, new_spte, level, shared);
+	fire(mmu, mirror, gfn, old_spte, new_spte, level);
 }
 
 /* For the external side a split may mean to stop every vCPU, which nobody may do beside others. */
@@ -163,6 +174,7 @@ int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 {
 	u64 old_spte = it->old_spte;
 	unsigned int change = change_of(old_spte, new_spte, it->level);
+	bool counted = bug_planted(&mmu->host->bugs, BUG_STAT_BEFORE_SUCCESS);
 	int err;
 
 	if (unlikely(!(change & CHANGE_SHARED)))
@@ -171,22 +183,32 @@ int mmu_set_spte_atomic(struct mmu *mmu, struct mmu_iter *it, u64 new_spte)
 		return refuse_shared_split(mmu);
 	if (!leaf_is_ok(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level))
 		return -EIO;
+	if (counted)
+		count_change(mmu, it->mirror, old_spte, new_spte, it->level, true);
 	if (!it->mirror) {
-		if (!sync_cmpxchg(it->sptep, &it->old_spte, new_spte))
+		if (bug_planted(&mmu->host->bugs, BUG_PLAIN_STORE_UNDER_READ_LOCK))
+			sync_store_release(it->sptep, new_spte);
+		else if (!sync_cmpxchg(it->sptep, &it->old_spte, new_spte))
 			return -EBUSY;
 	} else {
-		if (!sync_cmpxchg(it->sptep, &it->old_spte, SPTE_FROZEN))
-			return -EBUSY;
+		while (!sync_cmpxchg(it->sptep, &it->old_spte, SPTE_FROZEN))
+			if (!bug_planted(&mmu->host->bugs, BUG_STALE_SNAPSHOT))
+				return -EBUSY;
 		err = tell_external(mmu, it->gfn, old_spte, new_spte, it->level, true);
+		if (bug_planted(&mmu->host->bugs, BUG_HOOK_TWICE) && !err)
+			err = tell_external(mmu, it->gfn, old_spte, new_spte, it->level, true);
 		if (unlikely(err)) {
-			sync_store_release(it->sptep, old_spte);
+			if (!bug_planted(&mmu->host->bugs, BUG_FROZEN_LEFT))
+				sync_store_release(it->sptep, old_spte);
 			return err;
 		}
 		/* Pairs with the iterator's acquire: who sees the entry sees what it points to. */
 		sync_store_release(it->sptep, new_spte);
 	}
 	it->old_spte = new_spte;
-	account(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level, true);
+	if (!counted)
+		count_change(mmu, it->mirror, old_spte, new_spte, it->level, true);
+	fire(mmu, it->mirror, it->gfn, old_spte, new_spte, it->level);
 	return 0;
 }
 

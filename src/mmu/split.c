@@ -108,9 +108,20 @@ static void fill_table(u64 *spt, u64 leaf, enum pg_level level)
 		spt[i] = first + i * step;
 }
 
+/* The planted mistake's: others see each of them come. */
+static void fill_linked_table(u64 *spt, u64 leaf, enum pg_level level)
+{
+	u64 first = spte_make_part(leaf, level, 0), step = spte_part_step(level);
+
+	for (unsigned int i = 0; i < PTRS_PER_TABLE; i++)
+		sync_store(&spt[i], first + i * step);
+}
+
 int mmu_split_leaf(struct mmu_split *s, struct mmu_iter *it)
 {
+	bool linked = bug_planted(&s->mmu->host->bugs, BUG_LINK_BEFORE_FILL);
 	enum pg_level level = it->level;
+	u64 leaf = it->old_spte;
 	struct mmu_page *sp;
 	int err;
 
@@ -120,10 +131,13 @@ int mmu_split_leaf(struct mmu_split *s, struct mmu_iter *it)
 	}
 	sp = s->spare[level][s->nr_spare[level] - 1];
 	mmu_page_use(sp, mmu_gfn(s->mmu, it->gfn), level - 1);
-	fill_table(sp->spt, it->old_spte, level);
+	if (!linked)
+		fill_table(sp->spt, leaf, level);
 	err = s->shared ? mmu_set_spte_atomic(s->mmu, it, spte_make_table(sp->table))
 			: mmu_set_spte(s->mmu, it, spte_make_table(sp->table));
 	s->retries += err == -EBUSY;
+	if (linked && !err)
+		fill_linked_table(sp->spt, leaf, level);
 	if (likely(!err)) {
 		s->nr_spare[level]--;
 		s->has_got = false;
@@ -191,7 +205,7 @@ int mmu_split_boundaries(struct mmu *mmu, gfn_t start, gfn_t end, bool private)
 	if (!err)
 		err = split_where[mmu->cfg.split_where](&s, start, end);
 	mmu_split_exit(&s);
-	return err;
+	return bug_planted(&mmu->host->bugs, BUG_ENOMEM_BECOMES_ONE) ? !!err : err;
 }
 
 static int split_all(struct mmu_split *s, gfn_t start, gfn_t end, enum pg_level target)

@@ -16,8 +16,10 @@ static bool is_ready(struct mmu_split *s, enum pg_level level)
 {
 	const struct mmu_config *cfg = &s->mmu->cfg;
 
-	s->cache_is_short = s->root->mirror && cfg->external->split_cache_is_short &&
-			    cfg->external->split_cache_is_short(cfg->external_ctx, level);
+	s->cache_is_short =
+		!(bug_planted(&s->mmu->host->bugs, BUG_NO_RECHECK_AFTER_TOPUP) && s->has_got) &&
+		s->root->mirror && cfg->external->split_cache_is_short &&
+		cfg->external->split_cache_is_short(cfg->external_ctx, level);
 	return s->nr_spare[level] && !s->cache_is_short;
 }
 

@@ -58,5 +58,8 @@ static void free_callback(struct sync_rcu_head *head)
 
 void mmu_page_free_rcu(struct mmu_page *sp)
 {
-	sync_rcu_call(&sp->rcu, free_callback);
+	if (bug_planted(&sp->mmu->host->bugs, BUG_RCU_FREE_TOO_EARLY))
+		mmu_page_free(sp);
+	else
+		sync_rcu_call(&sp->rcu, free_callback);
 }

@@ -31,7 +31,7 @@ static u64 zap_leafs_of(struct mmu *mmu, struct mmu_page *root, gfn_t start, gfn
 		if (!spte_is_leaf(it.old_spte, it.level) || mmu_set_spte(mmu, &it, SPTE_NONE))
 			continue;
 		zaps++;
-		flush = !root->mirror;
+		flush = !root->mirror && !bug_planted(&mmu->host->bugs, BUG_NO_SHARED_FLUSH);
 	}
 	if (flush)
 		flush_direct(mmu);

@@ -218,8 +218,8 @@ static inline bool leaf_lock_plain(struct leaf_ctx *ctx, u16 *word, enum lock_mo
 	return true;
 }
 
-/** leaf_unlock - drop the lock on @word before the leaf's end */
-void leaf_unlock(struct leaf_ctx *ctx, const u16 *word);
+/** leaf_unlock_last - drop the lock that was taken last, before the leaf's end */
+void leaf_unlock_last(struct leaf_ctx *ctx);
 
 /**
  * page_is_intact - @hpa is a page of memory whose bytes are as the holder of @hkid left them

@@ -12,15 +12,9 @@ void leaf_end(struct leaf_ctx *ctx)
 	ctx->nr_held = 0;
 }
 
-void leaf_unlock(struct leaf_ctx *ctx, const u16 *word)
+void leaf_unlock_last(struct leaf_ctx *ctx)
 {
-	for (u32 i = ctx->nr_held; i-- > 0;) {
-		if (ctx->held[i].word != word)
-			continue;
-		sync_fetch_sub(ctx->held[i].word, ctx->held[i].units); /* hp_unlock() */
-		for (u32 j = i + 1; j < ctx->nr_held; j++)
-			ctx->held[j - 1] = ctx->held[j];
-		ctx->nr_held--;
-		return;
-	}
+	const struct held_lock *last = &ctx->held[--ctx->nr_held];
+
+	sync_fetch_sub(last->word, last->units); /* hp_unlock() */
 }

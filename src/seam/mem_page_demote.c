@@ -42,7 +42,10 @@ static void write_children(struct leaf_ctx *ctx, const struct demote *d)
 {
 	u64 *table = host_ptr(ctx->host, d->table_pa);
 	u64 size = sept_level_size(ctx->level - 1);
-	u64 child = sept_with_state(ctx->value, ctx->level, ctx->state->unblocked);
+	enum sept_state_id state = bug_planted(&ctx->host->bugs, BUG_DEMOTE_DROPS_PENDING)
+					   ? SEPT_MAPPED
+					   : ctx->state->unblocked;
+	u64 child = sept_with_state(ctx->value, ctx->level, state);
 
 	host_retag(ctx->host, addr_to_fn(d->table_pa), PG_LEVEL_4K, ctx->tdr->hkid);
 	host_frame_dirty(ctx->host, addr_to_fn(d->table_pa));

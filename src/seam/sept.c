@@ -169,7 +169,8 @@ bool sept_lock_guest(struct leaf_ctx *ctx)
 	u64 old = sync_load(ctx->entry);
 
 	do {
-		if (unlikely(old & (SEPT_LOCK | SEPT_HOST_PRIORITY)))
+		if (unlikely(old & (SEPT_LOCK | SEPT_HOST_PRIORITY)) &&
+		    !bug_planted(&ctx->host->bugs, BUG_ACCEPT_WITHOUT_LOCK))
 			return false;
 	} while (unlikely(!sync_cmpxchg(ctx->entry, &old, old | SEPT_LOCK)));
 	ctx->entry_locked = true;

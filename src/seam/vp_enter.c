@@ -296,7 +296,7 @@ static u64 filter_zero_step(struct leaf_ctx *ctx)
 	if (!leaf_lock(ctx, &ctx->tdcs->sept_lock, MODE_SHARED))
 		return operand_status(TDX_OPERAND_BUSY, TDX_OPERAND_SEPT_TREE);
 	pending = walk_private(ctx, z->gpa, &exit);
-	leaf_unlock(ctx, &ctx->tdcs->sept_lock);
+	leaf_unlock_last(ctx); /* the tree's */
 	if (sept_is(ctx->state, SEPT_IS_GUEST_ACCESSIBLE) ||
 	    (pending && pending_gives_ve(ctx->tdcs))) {
 		z->faults = 0;
@@ -414,7 +414,7 @@ u64 seam_tdh_vp_enter(struct leaf_ctx *ctx)
 	status = likely(!ctx->call) ? pass_into_epoch(ctx) : pass_in_step(ctx);
 	if (unlikely(status))
 		return status;
-	leaf_unlock(ctx, &ctx->tdcs->op_state_lock);
+	leaf_unlock_last(ctx); /* the op_state's */
 
 	load_translation(ctx);
 	asked = vcpu->vmcall_regs;

@@ -100,20 +100,24 @@ static int get_slow(struct tdx_module *m, pfn_t pfn, const pfn_t pair[2], bool *
 {
 	struct tdx_regs r = {
 		.rcx = range_operand(pfn), .rdx = fn_to_addr(pair[0]), .r8 = fn_to_addr(pair[1])};
+	bool early = bug_planted(&m->host->bugs, BUG_PUBLISH_BEFORE_PAMT_ADD);
 	u32 *refs = range_refs(m, pfn);
 	int err = 0;
 
 	*used = false;
 	sync_mutex_lock(&m->pamt_lock);
-	if (get_existing(refs))
+	if (!bug_planted(&m->host->bugs, BUG_NO_LOOK_UNDER_LOCK) && get_existing(refs))
 		goto unlock;
+	if (early)
+		sync_store(refs, 1);
 	if (tdx_seamcall_wait(m, TDH_PHYMEM_PAMT_ADD, &r) != TDX_SUCCESS) {
 		err = -EIO;
 		goto unlock;
 	}
 	*used = true;
 	sync_add_relaxed(&m->dpamt_pages, 2);
-	sync_store_release(refs, 1); /* pairs with the compare-exchange in get_existing() */
+	if (!early)
+		sync_store_release(refs, 1); /* pairs with the compare-exchange in get_existing() */
 unlock:
 	sync_mutex_unlock(&m->pamt_lock);
 	return err;
@@ -169,6 +173,16 @@ static bool remove_pair(struct tdx_module *m, pfn_t pfn, pfn_t pair[2])
 	return true;
 }
 
+/* One user less. Return: how many there were */
+static u32 put_existing(u32 *refs)
+{
+	u32 seen = sync_load(refs);
+
+	while (!sync_cmpxchg(refs, &seen, seen - 1))
+		;
+	return seen;
+}
+
 void tdx_pamt_put(struct tdx_module *m, pfn_t pfn)
 {
 	u32 *refs, seen;
@@ -184,9 +198,10 @@ void tdx_pamt_put(struct tdx_module *m, pfn_t pfn)
 			return;
 	sync_mutex_lock(&m->pamt_lock);
 	/* Others may still get and put beside us, but the step to 0 is ours alone. */
-	seen = sync_load(refs);
-	while (!sync_cmpxchg(refs, &seen, seen - 1))
-		;
+	if (bug_planted(&m->host->bugs, BUG_PUT_RACES_GET))
+		sync_store(refs, seen - 1);
+	else
+		seen = put_existing(refs);
 	removed = seen == 1 && remove_pair(m, pfn, pair);
 	sync_mutex_unlock(&m->pamt_lock);
 	if (removed)
@@ -196,10 +211,11 @@ void tdx_pamt_put(struct tdx_module *m, pfn_t pfn)
 void tdx_pamt_split(struct tdx_module *m, pfn_t pfn)
 {
 	u32 *refs = range_refs(m, pfn);
+	u32 users = PTRS_PER_TABLE - bug_planted(&m->host->bugs, BUG_DEMOTE_COUNT_511);
 	u32 seen = 0;
 
 	sync_add_relaxed(&m->dpamt_pages, 2);
-	if (likely(sync_cmpxchg(refs, &seen, PTRS_PER_TABLE)))
+	if (likely(sync_cmpxchg(refs, &seen, users)))
 		return;
 	tdx_warn(m, "pages of a 2M leaf that was split were counted as used at 4K before");
 	sync_fetch_add(refs, PTRS_PER_TABLE);
@@ -211,7 +227,8 @@ void tdx_pamt_merge(struct tdx_module *m, pfn_t pfn, const pfn_t pair[2])
 	u32 seen = PTRS_PER_TABLE;
 
 	sync_add_relaxed(&m->dpamt_pages, (u64)-2);
-	if (unlikely(!sync_cmpxchg(refs, &seen, 0))) {
+	if (!bug_planted(&m->host->bugs, BUG_PROMOTE_KEEPS_COUNT) &&
+	    unlikely(!sync_cmpxchg(refs, &seen, 0))) {
 		tdx_warn(m, "not just the pages of a promoted 2M range were counted as used at 4K");
 		sync_fetch_sub(refs, PTRS_PER_TABLE);
 	}

@@ -45,6 +45,8 @@ static int change_external(struct td *td, struct td_mem_call *c)
 	status = td_call_no_vcpus(tdh_mem_page_promote, c);
 	if (status == TDX_SUCCESS)
 		return 0;
+	if (is_refusal(status) && bug_planted(&td->host->bugs, BUG_UNBLOCK_FORGOTTEN))
+		return -EAGAIN;
 	return is_refusal(status) ? unblock(td, c) : td_bugged(td, TDH_MEM_PAGE_PROMOTE, status);
 }
 

@@ -87,7 +87,8 @@ static int map_leaf(struct td *td, gfn_t gfn, enum pg_level level, u64 spte)
 	if (unlikely(err))
 		return err;
 	err = add_or_aug(td, gfn, level, pfn);
-	if (unlikely(err) && level == PG_LEVEL_4K)
+	if (unlikely(err) && level == PG_LEVEL_4K &&
+	    !bug_planted(&td->host->bugs, BUG_AUG_FAILURE_KEEPS_REFERENCE))
 		tdx_pamt_put(td->module, pfn);
 	return err;
 }
@@ -124,11 +125,15 @@ static void write_back(struct td *td, pfn_t pfn, enum pg_level level)
 
 int td_block_and_track(struct td *td, struct td_mem_call *c)
 {
-	u64 status = td_call_no_vcpus(tdh_mem_range_block, c);
+	bool tracked = bug_planted(&td->host->bugs, BUG_TRACK_BEFORE_BLOCK);
+	u64 status;
 
+	if (tracked && td_track(td))
+		return -EIO;
+	status = td_call_no_vcpus(tdh_mem_range_block, c);
 	if (status != TDX_SUCCESS)
 		return td_bugged(td, TDH_MEM_RANGE_BLOCK, status);
-	return td_track(td);
+	return tracked ? 0 : td_track(td);
 }
 
 /* The leaf leaves the S-EPT of a TD that may be running. */

@@ -51,8 +51,9 @@ static void finish_pair(struct td *td, struct mmu_page *sp, const struct td_mem_
 	if (!err) {
 		sp->nr_metadata = 0;
 		tdx_pamt_split(td->module, mmu_spte_pfn(old_spte));
-	} else if (!sp->nr_metadata) {
-		td_split_cache_put(td, c->pair);
+	} else if (!sp->nr_metadata || bug_planted(&td->host->bugs, BUG_PAIR_PUT_TWICE)) {
+		if (!bug_planted(&td->host->bugs, BUG_DEMOTE_FAILURE_LEAKS_PAIR))
+			td_split_cache_put(td, c->pair);
 	}
 }
 
@@ -74,7 +75,9 @@ static int demote_beside_others(struct td_mem_call *c)
 {
 	u64 status = demote(c);
 
-	return tdx_operand_is_busy(status) ? -EBUSY : demote_result(c->td, status);
+	if (!tdx_operand_is_busy(status))
+		return demote_result(c->td, status);
+	return bug_planted(&c->td->host->bugs, BUG_BUSY_IS_SUCCESS) ? 0 : -EBUSY;
 }
 
 int td_split(struct td *td, gfn_t gfn, enum pg_level level, u64 old_spte, u64 new_spte, bool shared)

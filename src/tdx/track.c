@@ -23,11 +23,15 @@ u64 td_call_no_vcpus(u64 (*call)(struct td_mem_call *c), struct td_mem_call *c)
 
 	if (likely(!tdx_operand_is_busy(status)))
 		return status;
+	if (bug_planted(&td->host->bugs, BUG_IGNORE_BUSY_BLOCK) && call == tdh_mem_range_block)
+		return TDX_SUCCESS;
 	/* Full barrier before kick_and_wait() looks at the vCPUs; pairs with vcpu_enter() in vm. */
-	sync_xchg(&td->hold_off, 1);
+	if (!bug_planted(&td->host->bugs, BUG_NO_HOLDOFF))
+		sync_xchg(&td->hold_off, 1);
 	td->ops.kick_and_wait(td->ops.vm);
 	status = call(c);
-	sync_store_release(&td->hold_off, 0);
+	if (!bug_planted(&td->host->bugs, BUG_HOLDOFF_NOT_CLEARED))
+		sync_store_release(&td->hold_off, 0);
 	return status;
 }
 
@@ -47,17 +51,20 @@ static bool is_planted(const struct td *td, u64 status)
 int td_track(struct td *td)
 {
 	struct td_mem_call c = {.td = td};
+	bool kicked = bug_planted(&td->host->bugs, BUG_KICK_BEFORE_TRACK);
 	u64 status;
 
 	/* While the TD is built no vCPU has run, and the module asks for no tracking. */
 	if (!td_is_runnable(td) || td->key_released)
 		return 0;
+	if (kicked)
+		td->ops.kick_and_wait(td->ops.vm);
 	if (!bug_planted(&td->host->bugs, BUG_SKIP_TRACK)) {
 		status = td_call_no_vcpus(tdh_mem_track, &c);
 		if (unlikely(status != TDX_SUCCESS) && !is_planted(td, status))
 			return td_bugged(td, TDH_MEM_TRACK, status);
 	}
-	if (!bug_planted(&td->host->bugs, BUG_SKIP_KICK))
+	if (!kicked && !bug_planted(&td->host->bugs, BUG_SKIP_KICK))
 		td->ops.kick_and_wait(td->ops.vm);
 	return 0;
 }

@@ -131,11 +131,15 @@ static int map_once(struct vcpu *vcpu, const struct vm_slot *slot, gfn_t gfn, bo
 	fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
 	if (unlikely(gmem_is_private(slot->file, index) != private))
 		return -EFAULT;
+	if (bug_planted(&vm->host->bugs, BUG_ATTRIBUTE_BEFORE_SEQUENCE))
+		fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
 	if (mmu_invalidate_retry(vm->mmu, fault.invalidate_seq, gfn))
 		return MMU_RET_RETRY;
 	ret = gmem_get_pfn(slot->file, index, &fault.pfn, &leaf);
 	if (unlikely(ret))
 		return ret;
+	if (bug_planted(&vm->host->bugs, BUG_FRAME_BEFORE_SEQUENCE))
+		fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
 	fault.max_level = max_level(vm, slot, gfn, leaf, private);
 	ret = mmu_map(vm->mmu, &vcpu->cache, &fault);
 	if (unlikely(vm->promoter.policy) && ret == MMU_RET_FIXED && private)
@@ -157,9 +161,12 @@ static int map(struct vcpu *vcpu, const struct vm_slot *slot, gfn_t gfn, bool pr
 			return ret;
 		if (vm_is_dead(vcpu->vm))
 			return -EIO;
-		if (!private || sync_load(&vcpu->event))
+		if (private && sync_load(&vcpu->event))
 			return ret;
+		/* Who invalidates, or has lost us the race, must get on before either comes again. */
 		sync_relax();
+		if (!private)
+			return ret;
 	}
 }
 
@@ -171,6 +178,8 @@ static int map_for_accept(struct vcpu *vcpu, struct vm_slot *slot, gfn_t gfn, en
 
 	if (likely(!ret))
 		ret = map(vcpu, slot, gfn, true, write);
+	if (bug_planted(&vcpu->vm->host->bugs, BUG_SLIPPED_IN_FORGOTTEN))
+		return ret;
 	return unlikely(ret == MMU_RET_SPURIOUS) ? split_what_slipped_in(vcpu->vm, slot, gfn, level)
 						 : ret;
 }

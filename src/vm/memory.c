@@ -72,7 +72,9 @@ static int client_prepare(void *client, u64 index, u64 nr)
 	int err;
 
 	sync_write_lock(mmu_lock(vm->mmu));
-	err = vm->leaving ? 0 : split_boundaries(vm->mmu, start, start + nr);
+	err = vm->leaving || bug_planted(&vm->host->bugs, BUG_OVER_ZAP)
+		      ? 0
+		      : split_boundaries(vm->mmu, start, start + nr);
 	/* It may have begun to leave while the lock was dropped to allocate. */
 	if (vm->leaving)
 		err = 0;
@@ -113,7 +115,8 @@ static void client_changed(void *client, u64 index, u64 nr)
 	struct vm_slot *slot = client;
 	gfn_t start = index_to_gfn(slot, index);
 
-	vm_slot_update_mixed(slot, start, start + nr);
+	if (!bug_planted(&slot->vm->host->bugs, BUG_MIXED_NOT_UPDATED))
+		vm_slot_update_mixed(slot, start, start + nr);
 }
 
 static void client_end(void *client, u64 index, u64 nr)

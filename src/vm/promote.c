@@ -101,8 +101,9 @@ int vm_promote_try(struct vm *vm, gfn_t gfn, enum pg_level level)
 	if (!slot || !may_be_leaf(slot, gfn, level))
 		return -ENOENT;
 	sync_write_lock(mmu_lock(vm->mmu));
-	if (!mmu_invalidate_retry(vm->mmu, seq, gfn) && !vm_is_dead(vm) &&
-	    mmu_is_promotable(vm->mmu, gfn, level))
+	if ((bug_planted(&vm->host->bugs, BUG_PROMOTE_IGNORES_INVALIDATION) ||
+	     !mmu_invalidate_retry(vm->mmu, seq, gfn)) &&
+	    !vm_is_dead(vm) && mmu_is_promotable(vm->mmu, gfn, level))
 		err = mmu_promote(vm->mmu, gfn, level);
 	if (!err)
 		mmu_slot_clear_guest_inhibit(&slot->mmu, gfn, level);
@@ -266,7 +267,8 @@ void vm_promote_stop(struct vm *vm)
 	if (p->policy != VM_PROMOTE_IDLE)
 		return;
 	sync_store_release(&p->quit, 1);
-	sync_wake_all(&p->wake);
+	if (!bug_planted(&vm->host->bugs, BUG_PROMOTER_NOT_WOKEN))
+		sync_wake_all(&p->wake);
 	sync_thread_join(&p->thread);
 	sync_waitq_destroy(&p->wake);
 	sync_waitq_destroy(&p->done);

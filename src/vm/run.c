@@ -12,7 +12,12 @@
 /* Beside those of the ABI header: an NMI, which the module reports as itself. */
 #define EXIT_REASON_NMI 0
 
+/* Checking builds are here to see it sleep, too. */
+#ifdef SEPTUM_CHECK
+#define KICK_SPINS 1
+#else
 #define KICK_SPINS 64
+#endif
 
 /* How vcpu_run() goes on after an exit; negative: -errno for its caller. */
 enum { RUN_ON = 0, RUN_STOP = 1 };
@@ -32,6 +37,7 @@ static u32 kick(struct vcpu *vcpu)
 	if (is_inside(entries)) {
 		sync_mark("kick", vcpu->index);
 		lp_interrupt(vcpu->lp, LP_INTR);
+		sync_mark("kicked", vcpu->index);
 	}
 	return entries;
 }
@@ -102,6 +108,8 @@ static const struct guest_ops timed_guest_ops = {.run = run_guest_code};
 static u64 vcpu_enter(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
+	bool looked = bug_planted(&vm->host->bugs, BUG_HOLDOFF_CHECKED_FIRST);
+	bool held_off = looked && td_entry_held_off(vm->td);
 	u64 status = TDX_OPERAND_BUSY;
 
 	/*
@@ -109,11 +117,16 @@ static u64 vcpu_enter(struct vcpu *vcpu)
 	 * td_call_no_vcpus(), with TRACK and with vm_bugged(), all of which look at entries after.
 	 */
 	sync_fetch_add(&vcpu->entries, 1);
-	if (likely(!td_entry_held_off(vm->td) && !vm_is_dead(vm)))
+	if (bug_planted(&vm->host->bugs, BUG_LOST_KICK))
+		lp_take_interrupts(vcpu->lp);
+	if (!looked)
+		held_off = td_entry_held_off(vm->td);
+	if (likely(!held_off && !vm_is_dead(vm)))
 		status = td_vcpu_enter(vcpu->td_vcpu, &vcpu->regs);
 	/* Out: pairs with the acquire in has_left(). */
 	sync_fetch_add(&vcpu->entries, 1);
-	sync_wake_all_after_rmw(&vcpu->left);
+	if (!bug_planted(&vm->host->bugs, BUG_WAKE_FORGOTTEN))
+		sync_wake_all_after_rmw(&vcpu->left);
 	return status;
 }
 
