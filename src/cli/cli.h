@@ -21,6 +21,8 @@ enum exit_status {
 int cmd_run(int argc, char **argv);
 int cmd_seamcall(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_sequence(int argc, char **argv);
+int cmd_explore(int argc, char **argv);
 
 /** cli_error - one line "septum: what, where, expected" on standard error; returns @status */
 int cli_error(int status, const char *fmt, ...) __printf(2, 3);

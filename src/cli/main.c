@@ -12,6 +12,9 @@ static const struct {
 } commands[] = {
 	{"run", cmd_run, "replay a guest's memory trace inside a TD"},
 	{"seamcall", cmd_seamcall, "talk to the software TDX module, one call a line"},
+	{"explore", cmd_explore, "try the orders of a small program's steps"},
+	{"sequence", cmd_sequence,
+	 "hold random operations, by the million, against a specification"},
 	{"bench", cmd_bench, "measure, with the floor beside each figure"},
 };
 
@@ -38,7 +41,8 @@ static int unknown_command(const char *word)
 	if (near)
 		return cli_error(EXIT_BAD_USE, "unknown command '%s': did you mean '%s'?", word,
 				 near);
-	return cli_error(EXIT_BAD_USE, "unknown command '%s': expected run, seamcall or bench",
+	return cli_error(EXIT_BAD_USE,
+			 "unknown command '%s': expected run, seamcall, explore, sequence or bench",
 			 word);
 }
 

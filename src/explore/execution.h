@@ -19,15 +19,19 @@
 #define EXPLORE_EXECUTION_H
 
 #include "base/sched.h"
+#include "base/trace.h"
 #include "script/program.h"
+
+/* fail_alloc: none fails, and outcome.allocations says how many there were; costs a step each. */
+#define EXPLORE_COUNT_ALLOCATIONS UINT64_MAX
 
 /* What goes wrong on purpose. All 0: nothing. */
 struct explore_injection {
-	u64 fail_alloc;	    /* the n-th allocation after set-up fails */
-	u64 seamcall;	    /* at the n-th SEAMCALL after set-up */
+	u64 fail_alloc;	     /* the n-th allocation after set-up fails (checking builds) */
+	u64 seamcall;	     /* at the n-th SEAMCALL after set-up */
 	u64 seamcall_status; /* this is answered (BUSY, interrupted, an error) instead of the call */
-	u64 interrupt;	    /* a host interrupt is made pending on every vCPU's LP at the n-th SEAMCALL or TDCALL */
-	u64 delay_kick;	    /* the n-th kick sends its interrupts only when all others have to wait */
+	u64 interrupt; /* a host interrupt is made pending on every vCPU's LP at the n-th SEAMCALL or TDCALL */
+	u64 delay_kick; /* the n-th kick sends its interrupts only when all others have to wait */
 };
 
 struct explore_setup {
@@ -35,17 +39,32 @@ struct explore_setup {
 	u64 planted_bugs;
 	struct explore_injection injection;
 	u64 max_steps; /* 0: a million */
+	/* Hears the machine's trace points from the end of set-up on, for pictures; NULL: nobody. */
+	const struct trace_listener *listener;
 };
+
+/* The marks of program threads around each operation; the argument is the operation's line. */
+#define EXPLORE_MARK_BEGIN "begin"
+#define EXPLORE_MARK_END "end"
 
 struct explore_outcome {
 	bool failed;
 	char oracle[32]; /* name in oracle.def; "deadlock", "livelock", "crash"; empty when fine */
 	char text[512];	 /* what was found, in one sentence or a few lines */
 	u64 steps, decisions, switches;
-	u64 operations; /* of the program, ended and held against the oracle */
+	u64 operations;			   /* of the program, ended and held against the oracle */
 	u64 allocations, seamcalls, kicks; /* after set-up: how far injection can count */
 	u64 final_state; /* hash of what the oracle sees at rest, equal for equal states */
 };
+
+/*
+ * Marks that a policy hears (sched_policy.mark), beside those of the code itself:
+ *
+ *	"begin", "end"		an operation; arg: its line in the program
+ *	a SEAMCALL's name	it has returned; arg: its status
+ *	"entry"			an entry of the mirror or the shared EPT has changed; arg: its gfn
+ *	"kick"			an interrupt is about to be sent to a vCPU; arg: its index
+ */
 
 struct explore_machine; /* scheduler, stacks, and what executions share */
 

@@ -3,9 +3,12 @@
  * explore/search: which orders of a program's steps are tried.
  *
  *   exhaustive   every schedule with at most `bound` preemptions (a switch away from a thread that
- *                could have gone on), pruned by sleep sets: two steps that commute are tried in one
- *                order. Depth first; each execution begins anew and replays its prefix.
+ *                could have gone on), up to the order of steps that commute. Depth first; each
+ *                execution begins anew and replays its prefix. Bounds 0, 1, ... one after another,
+ *                so that what fails first has the fewest preemptions.
  *   pct          seeded random priorities, for what is too large
+ *   auto         exhaustive for two threads; for more, exhaustive up to a number of executions,
+ *                and what doesn't end by then is searched on by pct
  *   replay       one schedule
  *   injection    the default schedule and `runs` random ones, once for every n of every kind of
  *                injection
@@ -20,18 +23,26 @@
 
 #include "explore/execution.h"
 
-enum explore_mode { EXPLORE_EXHAUSTIVE, EXPLORE_PCT, EXPLORE_REPLAY, EXPLORE_INJECT };
+enum explore_mode {
+	EXPLORE_AUTO,
+	EXPLORE_EXHAUSTIVE,
+	EXPLORE_PCT,
+	EXPLORE_REPLAY,
+	EXPLORE_INJECT,
+};
 
 struct explore_options {
 	enum explore_mode mode;
-	u32 bound;	/* EXHAUSTIVE: preemptions */
-	u64 runs;	/* PCT; EXHAUSTIVE: at most so many, 0 no limit */
+	u32 bound; /* AUTO, EXHAUSTIVE: preemptions */
+	u64 runs; /* PCT; INJECT: random ones for each n; AUTO, EXHAUSTIVE: at most so many, 0 no limit */
 	u64 seed;
 	const struct sched_schedule *schedule; /* REPLAY */
 	u64 planted_bugs;
-	struct explore_injection injection; /* REPLAY of a failure that had one */
+	struct explore_injection injection; /* goes wrong in every execution; INJECT has its own */
+	u64 max_steps;			    /* of one execution; 0: as explore_setup */
 	void (*progress)(void *ctx, u64 executions, u64 states); /* now and then; may be NULL */
 	void *progress_ctx;
+	struct explore_trail *trail; /* may be NULL */
 };
 
 struct explore_failure {
@@ -39,17 +50,34 @@ struct explore_failure {
 	char text[512];
 	struct sched_schedule schedule; /* the shortest found */
 	struct explore_injection injection;
-	u64 execution; /* the how-manieth found it */
+	u32 preemptions; /* in it */
+	u64 execution;	 /* the how-manieth found it */
 };
 
 struct explore_result {
 	u64 executions, states; /* distinct final states */
-	u64 switches, steps, operations;
-	bool complete; /* EXHAUSTIVE: all within the bound were tried */
+	u64 switches, decisions, steps, operations;
+	u64 pct_executions; /* among them */
+	bool complete;	    /* all within the bound were tried */
 	bool failed;
 	struct explore_failure failure; /* the first */
-	bool left;	/* REPLAY: the schedule doesn't fit the program, */
-	u64 left_choice; /* from this choice on */
+	bool left;			/* REPLAY: the schedule doesn't fit the program: */
+	struct sched_choice left_at;	/* that choice, */
+	u32 left_choice;		/* the how-manieth (from 0), */
+	u64 left_enabled; /* and who could have gone on there, a bit a thread; 0: the end */
+};
+
+/*
+ * Where an execution has got to, in memory that outlives a crash: what it chose that sched_default()
+ * would not have.
+ */
+#define EXPLORE_TRAIL_CHOICES 1024
+struct explore_trail {
+	u64 executions, states, steps, switches, decisions;
+	struct explore_injection injection;
+	u32 preemptions;
+	u32 nr; /* more choices than there is room for aren't kept */
+	struct sched_choice choice[EXPLORE_TRAIL_CHOICES];
 };
 
 /** explore_search - 0 with @result filled, found or not; -ENOMEM; -EIO when set-up fails */
@@ -67,5 +95,13 @@ void explore_result_free(struct explore_result *result);
 int explore_picture(struct explore_machine *m, const struct program *program,
 		    const struct explore_options *options, const struct sched_schedule *schedule,
 		    FILE *out);
+
+/**
+ * explore_injection_print - "alloc=3", "seamcall=2:0x8000020000000000", "interrupt=4", "kick=1",
+ * joined by commas; "" for none; as snprintf()
+ */
+size_t explore_injection_print(const struct explore_injection *in, char *text, size_t size);
+/** explore_injection_parse - what that prints; 0, or -EINVAL with @bad: where in @text it isn't one */
+int explore_injection_parse(struct explore_injection *in, const char *text, size_t *bad);
 
 #endif

@@ -229,7 +229,7 @@ static u64 *find_register(const struct events_reader *r, size_t length, struct t
 	for (unsigned int i = 1; i < TEXT_NR_REGS; i++) {
 		const char *name = text_reg_name(i);
 
-		if (!strncmp(name, r->word, length) && !name[length])
+		if (strlen(name) == length && !memcmp(name, r->word, length))
 			return (u64 *)(void *)regs + i;
 	}
 	return NULL;

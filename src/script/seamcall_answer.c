@@ -7,9 +7,8 @@
 static bool regs_agree(const struct seamcall_script *script, const struct sc_expect *expect,
 		       struct seamcall_answer *answer)
 {
-	const struct sc_assign *assign = script->assigns + expect->regs.first;
-
-	for (u32 i = 0; i < expect->regs.count; i++, assign++) {
+	for (u32 i = 0; i < expect->regs.count; i++) {
+		const struct sc_assign *assign = &script->assigns[expect->regs.first + i];
 		u64 got = *sc_reg_of(&answer->regs, assign->reg);
 
 		if ((got ^ assign->value) & assign->mask)

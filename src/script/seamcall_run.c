@@ -43,13 +43,15 @@ static int refused_call(struct interpreter *in, const char *what, const struct s
 static struct tdx_regs registers(const struct interpreter *in)
 {
 	const struct sc_statement *st = in->st;
-	const struct sc_assign *assign = in->script->assigns + st->regs.first;
 	struct tdx_regs regs = {0};
 
 	if (st->leaf)
 		regs.rax = st->leaf->number | (u64)st->version << 16;
-	for (u32 i = 0; i < st->regs.count; i++, assign++)
+	for (u32 i = 0; i < st->regs.count; i++) {
+		const struct sc_assign *assign = &in->script->assigns[st->regs.first + i];
+
 		*sc_reg_of(&regs, assign->reg) = assign->value;
+	}
 	return regs;
 }
 

@@ -23,7 +23,8 @@ ARROWS = {
     "observe": {"base", "septum"},
     "check": BELOW_VM | {"vm", "guest", "observe"},
     "script": BELOW_VM | {"vm", "guest", "observe"},
-    "cli": BELOW_VM | {"vm", "guest", "observe", "script", "check"},
+    "explore": BELOW_VM | {"vm", "guest", "observe", "script", "check"},
+    "cli": BELOW_VM | {"vm", "guest", "observe", "script", "check", "explore"},
 }
 
 # What other rooms may see of a room below vm; the rest is its own.
@@ -40,7 +41,7 @@ PUBLIC = {
 }
 
 # Audits: may look at what is a room's own, in the rooms that it may see.
-SEES_ALL = {"check"}
+SEES_ALL = {"check", "explore"}
 
 # Ways to race or block that belong to base/sync alone.
 RACING = re.compile(r"\bpthread_\w+|<pthread\.h>|<stdatomic\.h>|<threads\.h>|\burcu\w*|"
@@ -119,6 +120,8 @@ def self_test():
         ("src/check/a.c", '#include "mmu/internal.h"\n', None),
         ("src/check/a.c", '#include "cli/run.h"\n', "check may not know cli"),
         ("src/script/a.c", '#include "check/invariants.h"\n', "script may not know check"),
+        ("src/explore/a.c", '#include "tdx/internal.h"\n', None),
+        ("src/check/a.c", '#include "explore/world.h"\n', "check may not know explore"),
     ]
     for name, text, want in samples:
         with tempfile.TemporaryDirectory() as tmp:
