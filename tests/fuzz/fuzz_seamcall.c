@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fuzz_seamcall.h"
+#include "fuzz_target.h"
 #include "oracle.h"
 #include "seam/md.h"
 

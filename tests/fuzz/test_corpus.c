@@ -11,14 +11,14 @@
 #include <cmocka.h>
 
 #include "fuzz/source_dir.h"
-#include "fuzz_seamcall.h"
+#include "fuzz_target.h"
 
-#define CORPUS SEPTUM_SOURCE_DIR "/tests/fuzz/corpus/seamcall"
-#define INPUT_MAX 4096
+#define CORPUS SEPTUM_SOURCE_DIR "/tests/fuzz/corpus/" FUZZ_TARGET
+#define INPUT_MAX 65536
 
 static void run_file(const char *name)
 {
-	uint8_t data[INPUT_MAX];
+	static uint8_t data[INPUT_MAX];
 	char path[1024];
 	size_t size;
 	FILE *in;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The fuzzer's entry, as libFuzzer calls it; test_corpus.c calls it for each file of the corpus. */
-#ifndef TESTS_FUZZ_FUZZ_SEAMCALL_H
-#define TESTS_FUZZ_FUZZ_SEAMCALL_H
+/* Every fuzzer's entry, as libFuzzer calls it; test_corpus.c calls it for each file of a corpus. */
+#ifndef TESTS_FUZZ_FUZZ_TARGET_H
+#define TESTS_FUZZ_FUZZ_TARGET_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""septum sequence: exit statuses, JSON, replay lines, campaigns that go on, bad input."""
+import json
+import re
+import tempfile
+import unittest
+from pathlib import Path
+
+from septum import CHECKING, SEPTUM, call
+
+
+def sequence(*args, program=CHECKING):
+    return call("sequence", *args, program=program)
+
+
+class Sequence(unittest.TestCase):
+    def test_nothing_found(self):
+        """Both builds do what was asked for, find nothing, and say so in JSON."""
+        for program in (SEPTUM, CHECKING):
+            done = sequence("--ops", 5000, "--seed", 7, "--json", "-", program=program)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            got = json.loads(done.stdout)
+            self.assertEqual((got["schema"], got["operations"], got["next_seed"]),
+                             ("septum.sequence/1", 5000, 17))
+            self.assertNotIn("failure", got)
+
+    def test_bug_is_found_and_replays(self):
+        """The printed line fails with the bug, and passes without it."""
+        done = sequence("--bug", "over-zap", "--json", "-")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        failure = json.loads(done.stdout)["failure"]
+        [line] = re.findall(r"^reproduce: septum sequence --bug over-zap --replay '(.*)'$",
+                            done.stderr, re.M)
+        self.assertEqual(line, failure["sequence"])
+        self.assertLessEqual(failure["operations"], 4)
+        again = sequence("--bug", "over-zap", "--replay", line)
+        self.assertEqual((again.returncode, len(again.stderr.splitlines())), (1, 1), again.stderr)
+        self.assertEqual(sequence("--replay", line).returncode, 0)
+
+    def test_same_by_any_number_of_processes(self):
+        """What fails first, and its smallest form, don't depend on the processes."""
+        found = []
+        for jobs in (1, 3):
+            done = sequence("--bug", "shared-not-zeroed", "--jobs", jobs, "--ops", 500, "--json", "-")
+            self.assertEqual(done.returncode, 1, done.stderr)
+            found.append(json.loads(done.stdout)["failure"])
+        self.assertEqual(found[0], found[1])
+
+    def test_goes_on(self):
+        """A campaign that was stopped does the rest; the next one takes new seeds."""
+        with tempfile.TemporaryDirectory() as folder:
+            state = Path(folder) / "state"
+            state.write_text("40 1000\n")
+            for seed in (42, 44):
+                done = sequence("--ops", 1000, "--state", state)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("1000 operations", done.stdout)
+                self.assertEqual(state.read_text(), f"{seed} 0\n")
+
+    def test_bad_input(self):
+        """Exit status 2 and one line that says what, where and what was expected."""
+        with tempfile.TemporaryDirectory() as folder:
+            state = Path(folder) / "state"
+            state.write_text("forty\n")
+            for args, words in ((("--ops", "0"), ("--ops", "'0'", "expected")),
+                                (("--op", "5"), ("--op", "did you mean --ops")),
+                                (("--jobs",), ("--jobs", "expected a value")),
+                                (("--bug", "over-sap"), ("over-sap", "did you mean over-zap")),
+                                (("--replay", ": a.0 acept 0x0 4k"), ("character 7", "acept")),
+                                (("--state", state), ("expected two numbers",))):
+                done = sequence(*args)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                for word in words:
+                    self.assertIn(word, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
