@@ -7,6 +7,7 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "base/sync.h"
@@ -23,6 +24,10 @@ struct bench_samples {
 	bool has_floor;
 	bool has_instructions; /* the machine counts them */
 
+	/* A benchmark that finds more than times: text for below its row, fields for the row in JSON. */
+	char *report; /* from malloc() */
+	json_t *more;
+
 	int counter; /* of instructions of the calling thread; -1: the machine offers none */
 	u64 start_ns, start_instructions;
 };
@@ -33,6 +38,7 @@ struct benchmark {
 	const char *what;
 	const char *floor;   /* what the floor does; NULL: none */
 	bool more_is_better; /* the unit is a rate */
+	bool by_name;	     /* takes long, or much memory: runs only where it is named */
 	/* Return: 0 or -errno. */
 	int (*run)(struct bench_samples *out);
 };
@@ -50,6 +56,7 @@ extern const struct benchmark bench_mmu_map_4k, bench_mmu_zap_2m, bench_mmu_walk
 extern const struct benchmark bench_split_2m, bench_split_2m_host, bench_promote_2m,
 	bench_convert_4k, bench_punch_split_12t;
 extern const struct benchmark bench_host_start_1g, bench_host_start_16t;
+extern const struct benchmark bench_big_td;
 
 /** bench_debates - write docs/debates.md to @out: what each choice of a policy costs. 0 or -errno */
 int bench_debates(FILE *out);

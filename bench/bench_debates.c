@@ -342,10 +342,6 @@ static const char where_conclusion[] =
 	"leaves at six million entries where `ends` needs 12.\nTwo walks never look at more than "
 	"two blocks of 1G.\n";
 
-static const char file_text[] =
-	"\n## 001: in which order are folios, mappings and attributes split?\n\n"
-	"Comes with the file layer: folios aren't split yet, so there is nothing to measure.\n";
-
 static const char metadata_text[] =
 	"\n## 000, 002: where do a split's pages come from?\n\n"
 	"`--split-metadata`: `page` carries them on the new table's descriptor; `vm-cache` tops up "
@@ -377,16 +373,22 @@ static const char hook_text[] =
 	"Conclusion: one hook, called once for each split, is enough for all that this page "
 	"measures.\n";
 
-static int print_mmu_alone(FILE *out)
+static int debate_where(FILE *out)
 {
-	static const u32 rivals[] = {0, 1, 2, 5};
 	int err = 0;
 
 	fputs(where_text, out);
 	for (u32 i = 0; i < ARRAY_SIZE(ranges) && !err; i++)
 		err = print_where(out, &ranges[i]);
 	fputs(where_conclusion, out);
-	fputs(file_text, out);
+	return err;
+}
+
+static int debate_metadata(FILE *out)
+{
+	static const u32 rivals[] = {0, 1, 2, 5};
+	int err = 0;
+
 	fputs(metadata_text, out);
 	for (u32 i = 0; i < ARRAY_SIZE(ranges) - 1 && !err; i++)
 		err = print_metadata(out, &ranges[i]);
@@ -399,7 +401,9 @@ static int print_mmu_alone(FILE *out)
 
 int bench_debates(FILE *out)
 {
-	int (*const questions[])(FILE * out) = {print_mmu_alone, debate_contention, debate_cache};
+	int (*const questions[])(FILE * out) = {debate_where,	debate_folio,	 debate_loss,
+						debate_mapping, debate_metadata, debate_contention,
+						debate_cache};
 	int (*const last[])(FILE * out) = {debate_split_lock, debate_interrupts,
 					   debate_demote_lock};
 	int err = 0;

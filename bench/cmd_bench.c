@@ -29,6 +29,7 @@ static const struct benchmark *const benchmarks[] = {
 	&bench_punch_split_12t,
 	&bench_host_start_1g,
 	&bench_host_start_16t,
+	&bench_big_td,
 };
 
 const struct benchmark *bench_at(u32 i)
@@ -135,7 +136,16 @@ static json_t *json_row(const struct benchmark *b, const struct bench_samples *s
 	}
 	if (s->has_instructions)
 		json_object_set_new(row, "instructions", json_real(sum->instructions));
+	if (s->more)
+		json_object_update(row, s->more);
 	return row;
+}
+
+static void samples_free(struct bench_samples *s)
+{
+	json_decref(s->more);
+	free(s->report);
+	free(s);
 }
 
 static int measure(const struct benchmark *b, FILE *text, json_t *rows)
@@ -150,15 +160,17 @@ static int measure(const struct benchmark *b, FILE *text, json_t *rows)
 	err = b->run(samples);
 	bench_close(samples);
 	if (err || !samples->nr) {
-		free(samples);
+		samples_free(samples);
 		return cli_error(err == -ENOMEM ? EXIT_CANT_RUN : EXIT_WRONG, "bench: %s: %s",
 				 b->name, err ? strerror(-err) : "no sample");
 	}
 	sum = summarize(b, samples);
 	print_row(text, b, samples, &sum);
+	if (samples->report)
+		fputs(samples->report, text);
 	fflush(text);
 	json_array_append_new(rows, json_row(b, samples, &sum));
-	free(samples);
+	samples_free(samples);
 	return 0;
 }
 
@@ -244,8 +256,9 @@ int cmd_bench(int argc, char **argv)
 		chosen[nr++] = find(argv[i]);
 	}
 	if (!nr)
-		for (; bench_at(nr); nr++)
-			chosen[nr] = bench_at(nr);
+		for (u32 i = 0; bench_at(i); i++)
+			if (!bench_at(i)->by_name)
+				chosen[nr++] = bench_at(i);
 	text = json ? stderr : stdout;
 	rows = json_array();
 	print_heading(text);

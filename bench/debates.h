@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 
+#include "bench/guest.h"
 #include "vm/vm.h"
 
 #define DEBATE_SAMPLES 64
@@ -38,7 +39,8 @@ struct debate_td_config {
 	u32 nr_vms;
 	u32 lps; /* for vCPUs and other threads; the calling thread has one more */
 	u64 host_bytes;
-	struct vm_config vm; /* memory_bytes, nr_vcpus and policies; the rest is filled in */
+	/* memory_bytes, nr_vcpus and policies; max_level unless it is 2M; the rest is filled in */
+	struct vm_config vm;
 };
 
 #define DEBATE_VMS 2
@@ -97,7 +99,38 @@ struct debate_calls {
 /** debate_timed_seamcall - for machine_config.seamcall */
 u64 debate_timed_seamcall(struct lp *lp, struct tdx_regs *r);
 
+/* ---- a TD on a pool of huge pages (debates_file.c) --------------------------------------------*/
+struct debate_file {
+	struct debate_td td;
+	struct hugetlb_pool *pool;
+	struct gmem_file *file;
+	struct bench_guest guest;
+	u64 nr_pages;
+};
+
+struct debate_file_config {
+	enum pg_level page;	 /* of the pool: 2M or 1G */
+	u64 huge_pages;		 /* of the TD, all of the pool */
+	struct gmem_config file; /* policies; the rest is filled in */
+	enum vm_mapping_check check;
+	enum vm_promote promote;
+	bool dense; /* descriptors aren't optimised away */
+};
+
+/** debate_file_up - made, with all memory accepted, mapped as large as it can be */
+int debate_file_up(struct debate_file *d, const struct debate_file_config *cfg);
+void debate_file_down(struct debate_file *d);
+
+const char *debate_folio_split_word(enum gmem_folio_split split);
+const char *debate_restructure_word(enum gmem_restructure restructure);
+const char *debate_order_word(enum gmem_convert_order order);
+const char *debate_check_word(enum vm_mapping_check check);
+const char *debate_form_word(enum gmem_mapping_form form);
+
 /* ---- the questions ---------------------------------------------------------------------------*/
+int debate_folio(FILE *out);	   /* 001: debates_folio.c */
+int debate_loss(FILE *out);	   /* 001: debates_loss.c */
+int debate_mapping(FILE *out);	   /* 001: debates_mapping.c */
 int debate_split_lock(FILE *out);  /* 004: debates_lock.c */
 int debate_interrupts(FILE *out);  /* 004: debates_interrupts.c */
 int debate_cache(FILE *out);	   /* 002: debates_cache.c */

@@ -88,7 +88,8 @@ int debate_td_vms(struct debate_td *t, const struct debate_td_config *cfg)
 		struct vm_config vc = cfg->vm;
 
 		vc.first_lp = t->nr_vms * vc.nr_vcpus;
-		vc.max_level = PG_LEVEL_2M;
+		if (!vc.max_level)
+			vc.max_level = PG_LEVEL_2M;
 		vc.gpaw = 48;
 		vc.sept_ve_disable = true;
 		err = vm_create(&t->m, &vc, &t->vm[t->nr_vms]);

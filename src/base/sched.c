@@ -276,12 +276,12 @@ static int make_room(struct sched *s)
 	u32 room = s->room ? 2 * s->room : FIRST_THREADS;
 	void *p;
 
-#define GROW(array)                                              \
-	do {                                                     \
+#define GROW(array)                                                        \
+	do {                                                               \
 		p = sched_own_realloc(s->array, room * sizeof(*s->array)); \
-		if (!p)                                          \
-			return -ENOMEM;                          \
-		s->array = p;                                    \
+		if (!p)                                                    \
+			return -ENOMEM;                                    \
+		s->array = p;                                              \
 	} while (0)
 	GROW(coro);
 	GROW(thread);

@@ -76,7 +76,8 @@ static int grow_slots(struct sched_objects *o)
 
 static int grow_objects(struct sched_objects *o)
 {
-	struct sched_object *more = sched_own_realloc(o->object, 2 * (size_t)o->room * sizeof(*more));
+	struct sched_object *more =
+		sched_own_realloc(o->object, 2 * (size_t)o->room * sizeof(*more));
 
 	if (!more)
 		return -ENOMEM;

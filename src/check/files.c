@@ -27,12 +27,14 @@ static int collect(struct file_list *list, struct vm *const *vms, u32 nr_vms)
 
 	for (u32 i = 0; i < nr_vms; i++)
 		nr_slots += vms[i]->nr_slots;
-	list->file = calloc(nr_slots ? nr_slots : 1, sizeof(struct gmem_file *));
+	list->file = calloc(2 * nr_slots + 1, sizeof(struct gmem_file *));
 	if (!list->file)
 		return -ENOMEM;
 	for (u32 i = 0; i < nr_vms; i++)
-		for (u32 s = 0; s < vms[i]->nr_slots; s++)
+		for (u32 s = 0; s < vms[i]->nr_slots; s++) {
 			add_file(list, vms[i]->slots[s].file);
+			add_file(list, vms[i]->slots[s].shared);
+		}
 	return 0;
 }
 

@@ -31,20 +31,21 @@ static int check_backing(struct check *c, const struct check_tree *t, gfn_t gfn,
 {
 	const struct vm_slot *slot = vm_find_slot(t->vm, gfn);
 	u64 nr = pages_per_level(level), index;
-	struct gmem_file *file;
+	struct gmem_file *file, *attributes;
 	enum pg_level most;
 	pfn_t backing;
 
 	if (!slot || nr > vm_slot_end(slot) - gfn)
 		return check_broken(c, 4, "a leaf at gfn %" PRIx64 " leaves the slot", gfn);
-	file = slot->file;
+	file = vm_slot_file(slot, t->private);
+	attributes = slot->shared;
 	index = vm_slot_index(slot, gfn);
-	if (gmem_is_private(file, index) != t->private)
+	if (gmem_is_private(attributes, index) != t->private)
 		return check_broken(c, 4,
 				    "gfn %" PRIx64 " is mapped on the other side of its "
 				    "attribute",
 				    gfn);
-	if (nr > 1 && !gmem_is_uniform(file, index, nr))
+	if (nr > 1 && !gmem_is_uniform(attributes, index, nr))
 		return check_broken(c, 4, "a leaf of mixed attributes at gfn %" PRIx64, gfn);
 	if (gmem_leaf_level(file, index) < level)
 		return check_broken(c, 4, "a leaf at gfn %" PRIx64 " is larger than its folio",

@@ -64,34 +64,38 @@ static int check_ranges(const struct run_config *cfg, const struct trace *trace)
 
 		status = check_range(conversion_option(c), c->gpa, c->size, c->event, cfg, trace);
 	}
+	for (u32 i = 0; i < cfg->nr_failures && !status; i++) {
+		const struct replay_failure *f = &cfg->failures[i];
+
+		status = check_range("--fail", ALIGN_DOWN(f->gpa, SIZE_4K), SIZE_4K, f->event, cfg,
+				     trace);
+	}
 	return status;
 }
 
 /* The one line that reproduces a failed run. */
 static void print_reproducer(const struct run_config *cfg)
 {
+	const char *option, *word;
+	char value[RUN_PLANNED_WORDS];
+
 	fprintf(stderr,
 		"to reproduce: septum run %s --pages %s --accept %s --accept-level %s --module %s "
-		"--dpamt %s --backing %s --promote %s --split-range %s --split-metadata %s "
+		"--dpamt %s --promote %s --split-range %s --split-metadata %s "
 		"--demote-lock %s --memory %" PRIu64 " --vcpus %u --seed %" PRIu64,
 		cfg->input, run_page_word(cfg->pages), run_accept_word(cfg->accept),
 		run_page_word(cfg->accept_level), cfg->profile->name,
-		cfg->dynamic_pamt ? "on" : "off", run_backing_word(cfg->backing),
-		run_promote_word(cfg->promote), run_split_where_word(cfg->split_where),
+		cfg->dynamic_pamt ? "on" : "off", run_promote_word(cfg->promote),
+		run_split_where_word(cfg->split_where),
 		run_split_metadata_word(cfg->split_metadata),
 		run_demote_lock_word(cfg->demote_lock), cfg->memory_bytes, cfg->nr_vcpus,
 		cfg->seed);
-	for (u32 i = 0; i < cfg->nr_discards; i++)
-		fprintf(stderr, " --discard 0x%" PRIx64 ":%" PRIu64 "@%" PRIu64,
-			cfg->discards[i].gpa, cfg->discards[i].size, cfg->discards[i].event);
-	for (u32 i = 0; i < cfg->nr_conversions; i++) {
-		const struct replay_conversion *c = &cfg->conversions[i];
-
-		fprintf(stderr, " %s 0x%" PRIx64 ":%" PRIu64 "@%" PRIu64, conversion_option(c),
-			c->gpa, c->size, c->event);
-		if (c->step)
-			fprintf(stderr, "/%" PRIu64, c->step);
-	}
+	for (u32 i = 0; run_choice(cfg, i, &option, &word); i++)
+		fprintf(stderr, " --%s %s", option, word);
+	if (run_is_hugetlb(cfg))
+		fprintf(stderr, " --pool %" PRIu64, cfg->pool_pages);
+	for (u32 i = 0; run_planned(cfg, i, &option, value, sizeof(value)); i++)
+		fprintf(stderr, " --%s %s", option, value);
 #ifdef SEPTUM_CHECK
 	for (int b = 0; b < BUG_COUNT; b++)
 		if (cfg->planted_bugs >> b & 1)
@@ -160,6 +164,8 @@ int cmd_run(int argc, char **argv)
 		return status;
 	run_plan_for_bugs(&cfg, trace);
 	status = check_ranges(&cfg, trace);
+	if (!status)
+		status = run_plan_memory(&cfg);
 	if (!status)
 		status = cfg.compare ? run_compare(&cfg, trace) : run_single(&cfg, trace);
 	trace_free(trace);

@@ -23,18 +23,47 @@ struct vcpu_thread {
 	u32 *running; /* of all; the last one to stop ends the progress line */
 };
 
+static const char *why_stopped(int err)
+{
+	switch (err) {
+	case -ENOMEM:
+		return "a vCPU stopped on a fault that the host has no memory for";
+	case -EHWPOISON:
+		return "a vCPU stopped on memory that has failed, by no plan";
+	default:
+		return "a vCPU stopped on a fault that memory and attributes don't allow";
+	}
+}
+
 static void vcpu_main(void *arg)
 {
 	struct vcpu_thread *t = arg;
+	struct vcpu *vcpu = vm_vcpu(t->vm, t->index);
 
 	lp_set_current(t->machine->lps[t->index]);
-	t->result = vcpu_run(vm_vcpu(t->vm, t->index), &replay_guest_ops,
-			     replay_guest(t->replay, t->index));
+	do {
+		t->result = vcpu_run(vcpu, &replay_guest_ops, replay_guest(t->replay, t->index));
+	} while (t->result == -EHWPOISON &&
+		 replay_machine_check(t->replay, t->index, vcpu_fault_gpa(vcpu)));
 	/* A vCPU that can't go on must not leave others waiting for it in the guest. */
 	if (t->result && !vm_why_dead(t->vm))
-		vm_bugged(t->vm,
-			  "a vCPU stopped on a fault that memory and attributes don't allow");
+		vm_bugged(t->vm, why_stopped(t->result));
 	sync_fetch_sub(t->running, 1);
+}
+
+/* Makes memory fail where the plan says, on an LP of its own. */
+struct failing_thread {
+	struct sync_thread thread;
+	struct lp *lp;
+	struct replay *replay;
+};
+
+static void failing_main(void *arg)
+{
+	struct failing_thread *t = arg;
+
+	lp_set_current(t->lp);
+	replay_inject_failures(t->replay);
 }
 
 /* Ticks until the vCPUs have stopped; only where a person watches. */
@@ -85,6 +114,25 @@ static int run_vcpus(struct machine *m, struct vm *vm, struct replay *replay, u3
 	return err;
 }
 
+/* The same beside the thread that makes memory fail, if some is to. */
+static int run_threads(const struct run_config *cfg, struct machine *m, struct vm *vm,
+		       struct replay *replay, u64 nr_events)
+{
+	struct failing_thread failing = {.replay = replay};
+	int err;
+
+	if (!cfg->nr_failures)
+		return run_vcpus(m, vm, replay, cfg->nr_vcpus, nr_events);
+	failing.lp = m->lps[cfg->nr_vcpus + 1];
+	err = sync_thread_create(&failing.thread, failing_main, &failing);
+	if (err)
+		return err;
+	err = run_vcpus(m, vm, replay, cfg->nr_vcpus, nr_events);
+	replay_stop_failures(replay);
+	sync_thread_join(&failing.thread);
+	return err;
+}
+
 static void count_leaves(const struct machine *m, struct run_result *res)
 {
 	for (unsigned int leaf = 0; leaf < 256 && res->nr_leaves < RUN_MAX_LEAVES; leaf++) {
@@ -117,6 +165,7 @@ static void look_at_guest(const struct machine *m, struct vm *vm, const struct r
 	mmu_for_each_leaf(vm_mmu(vm), true, add_leaf, &res->private_bytes);
 	mmu_for_each_leaf(vm_mmu(vm), false, add_leaf, &res->shared_bytes);
 	/* The root of the S-EPT is a TDCX page. */
+	res->file = gmem_stats(vm_file(vm));
 	res->sept_table_pages = res->mmu.external_tables;
 	res->pamt_static_bytes = tdx_pamt_static_bytes(m->tdx);
 	res->dpamt_pages = tdx_dpamt_pages(m->tdx);
@@ -140,6 +189,7 @@ static void on_warn(void *ctx, const char *what)
 static int replay_on(const struct run_config *cfg, const struct trace *trace, struct machine *m,
 		     struct vm *vm, struct run_result *res)
 {
+	struct run_memory_failing failing = {.host = m->host, .vm = vm};
 	struct replay_config rc = {
 		.trace = trace,
 		.memory_bytes = cfg->memory_bytes,
@@ -151,6 +201,10 @@ static int replay_on(const struct run_config *cfg, const struct trace *trace, st
 		.nr_discards = cfg->nr_discards,
 		.conversions = cfg->conversions,
 		.nr_conversions = cfg->nr_conversions,
+		.failures = cfg->failures,
+		.nr_failures = cfg->nr_failures,
+		.fail = run_fail,
+		.fail_ctx = &failing,
 		.shared_bit = td_shared_bit(vm_td(vm)),
 		.report = stderr,
 	};
@@ -161,7 +215,7 @@ static int replay_on(const struct run_config *cfg, const struct trace *trace, st
 	if (err)
 		return err;
 	start = host_now_ns();
-	err = run_vcpus(m, vm, replay, cfg->nr_vcpus, trace->nr_events);
+	err = run_threads(cfg, m, vm, replay, trace->nr_events);
 	res->wall_ns = host_now_ns() - start;
 	if (!err) {
 		look_at_guest(m, vm, replay, res);
@@ -205,20 +259,16 @@ static int open_events(const struct run_config *cfg, struct events **events)
 }
 
 /* ---- one replay ------------------------------------------------------------------------------*/
-/* Memory for the guest, and for its tables and pairs should all of it be mapped at 4K. */
-static u64 machine_bytes(u64 guest_bytes)
+static int run_vm(const struct run_config *cfg, const struct trace *trace, struct machine *m,
+		  const struct run_memory *mem, struct run_result *res)
 {
-	return guest_bytes + guest_bytes / 64 + 64 * 1024 * 1024;
-}
-
-/* From a machine to a machine where nothing of the TD is left. */
-static int run_td(const struct run_config *cfg, const struct trace *trace, struct machine *m,
-		  struct run_result *res)
-{
+	const struct vm_slot_config slot = {.npages = addr_to_fn(cfg->memory_bytes),
+					    .file = mem->file};
 	struct vm_config vc = {
-		.memory_bytes = cfg->memory_bytes,
+		.slots = &slot,
+		.nr_slots = 1,
+		.mapping_check = cfg->mapping_check,
 		.nr_vcpus = cfg->nr_vcpus,
-		.file = {.backing = cfg->backing},
 		.max_level = cfg->pages,
 		.gpaw = 48,
 		.split_where = cfg->split_where,
@@ -229,16 +279,38 @@ static int run_td(const struct run_config *cfg, const struct trace *trace, struc
 		/* A guest that touches before it accepts needs the #VE; Linux's wants none. */
 		.sept_ve_disable = cfg->accept != ACCEPT_TOUCH,
 	};
-	u64 frames = host_frames_used(m->host);
 	struct vm *vm;
 	int err = vm_create(m, &vc, &vm);
 
+	if (err)
+		return err;
+	err = replay_on(cfg, trace, m, vm, res);
+	if (mem->pool)
+		res->pool = hugetlb_stats(mem->pool);
+	vm_destroy(vm);
+	return err;
+}
+
+/* Frames that failed are nobody's, and stay so. */
+static u64 frames_in_use(const struct host *host)
+{
+	return host_frames_used(host) - sync_load(&host->used[FRAME_FAILED]);
+}
+
+/* From a machine to a machine where nothing of the TD is left. */
+static int run_td(const struct run_config *cfg, const struct trace *trace, struct machine *m,
+		  struct run_result *res)
+{
+	u64 frames = frames_in_use(m->host);
+	struct run_memory mem;
+	int err = run_memory_create(cfg, m->host, &mem);
+
 	if (!err) {
-		err = replay_on(cfg, trace, m, vm, res);
-		vm_destroy(vm);
+		err = run_vm(cfg, trace, m, &mem, res);
+		run_memory_destroy(&mem);
 	}
 	count_leaves(m, res);
-	res->frames_leaked = host_frames_used(m->host) - frames;
+	res->frames_leaked = frames_in_use(m->host) - frames;
 	res->pamt_leaked = seam_pamt_in_use(m->seam);
 	return err;
 }
@@ -247,9 +319,9 @@ int run_execute(const struct run_config *cfg, const struct trace *trace, struct 
 {
 	struct recording recording = {.cfg = cfg};
 	struct machine_config mc = {
-		.memory_bytes = machine_bytes(cfg->memory_bytes),
-		/* One more for the promoter's thread. */
-		.lps = cfg->nr_vcpus + 1,
+		.memory_bytes = run_machine_bytes(cfg),
+		/* One more for the promoter's thread, and one for memory that fails. */
+		.lps = cfg->nr_vcpus + 1 + !!cfg->nr_failures,
 		.profile = cfg->profile,
 		.dynamic_pamt = cfg->dynamic_pamt,
 		.planted_bugs = cfg->planted_bugs,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Options of `septum run`: words to a struct run_config, and what is wrong with them. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,30 +9,27 @@
 #include "cli/cli.h"
 #include "cli/run.h"
 
-struct word_value {
-	const char *word;
-	int value;
-};
-
-static const struct word_value page_words[] = {{"2m", PG_LEVEL_2M}, {"4k", PG_LEVEL_4K}, {NULL, 0}};
-static const struct word_value accept_words[] = {
+static const struct run_word page_words[] = {
+	{"2m", PG_LEVEL_2M}, {"4k", PG_LEVEL_4K}, {"1g", PG_LEVEL_1G}, {NULL, 0}};
+static const struct run_word accept_level_words[] = {
+	{"2m", PG_LEVEL_2M}, {"4k", PG_LEVEL_4K}, {NULL, 0}};
+static const struct run_word accept_words[] = {
 	{"lazy", ACCEPT_LAZY}, {"eager", ACCEPT_EAGER}, {"touch", ACCEPT_TOUCH}, {NULL, 0}};
-static const struct word_value backing_words[] = {{"thp", GMEM_THP}, {"4k", GMEM_4K}, {NULL, 0}};
-static const struct word_value promote_words[] = {
+static const struct run_word promote_words[] = {
 	{"off", VM_PROMOTE_OFF}, {"idle", VM_PROMOTE_IDLE}, {"now", VM_PROMOTE_NOW}, {NULL, 0}};
-static const struct word_value split_where_words[] = {{"ends", MMU_SPLIT_ENDS},
-						      {"walk", MMU_SPLIT_WALK},
-						      {"two-walks", MMU_SPLIT_TWO_WALKS},
-						      {NULL, 0}};
-static const struct word_value split_metadata_words[] = {{"page", MMU_META_PAGE},
-							 {"vm-cache", MMU_META_VM_CACHE},
-							 {"prealloc", MMU_META_PREALLOC},
-							 {NULL, 0}};
-static const struct word_value demote_lock_words[] = {
+static const struct run_word split_where_words[] = {{"ends", MMU_SPLIT_ENDS},
+						    {"walk", MMU_SPLIT_WALK},
+						    {"two-walks", MMU_SPLIT_TWO_WALKS},
+						    {NULL, 0}};
+static const struct run_word split_metadata_words[] = {{"page", MMU_META_PAGE},
+						       {"vm-cache", MMU_META_VM_CACHE},
+						       {"prealloc", MMU_META_PREALLOC},
+						       {NULL, 0}};
+static const struct run_word demote_lock_words[] = {
 	{"always", TD_DEMOTE_LOCK_ALWAYS}, {"retry", TD_DEMOTE_LOCK_SECOND_TRY}, {NULL, 0}};
-static const struct word_value switch_words[] = {{"on", true}, {"off", false}, {NULL, 0}};
+static const struct run_word switch_words[] = {{"on", true}, {"off", false}, {NULL, 0}};
 
-static const char *word_of(const struct word_value *words, int value)
+static const char *word_of(const struct run_word *words, int value)
 {
 	for (; words->word; words++)
 		if (words->value == value)
@@ -47,11 +45,6 @@ const char *run_page_word(enum pg_level level)
 const char *run_accept_word(enum accept_mode mode)
 {
 	return word_of(accept_words, (int)mode);
-}
-
-const char *run_backing_word(enum gmem_backing backing)
-{
-	return word_of(backing_words, (int)backing);
 }
 
 const char *run_promote_word(enum vm_promote promote)
@@ -74,38 +67,33 @@ const char *run_demote_lock_word(enum td_demote_lock lock)
 	return word_of(demote_lock_words, (int)lock);
 }
 
-/* Complains of @value and lists the words that would do. */
-static int bad_word(const char *option, const char *value, const struct word_value *words)
+int run_bad_word(const char *option, const char *value, const struct run_word *words)
 {
 	char list[128];
 	size_t used = 0;
 
 	list[0] = '\0';
-	for (const struct word_value *w = words; w->word; w++)
+	for (const struct run_word *w = words; w->word; w++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
 					 w == words ? "" : (w[1].word ? ", " : " or "), w->word);
 	return cli_error(EXIT_BAD_USE, "run: %s '%s': expected %s", option, value, list);
 }
 
-static int parse_word(const char *option, const char *value, const struct word_value *words,
-		      int *out)
+static int parse_word(const char *option, const char *value, const struct run_word *words, int *out)
 {
-	for (const struct word_value *w = words; w->word; w++)
+	for (const struct run_word *w = words; w->word; w++)
 		if (!strcmp(w->word, value)) {
 			*out = w->value;
 			return 0;
 		}
-	return bad_word(option, value, words);
+	return run_bad_word(option, value, words);
 }
 
-static int parse_pages(const char *option, const char *value, enum pg_level *level)
+static int parse_level(const char *option, const char *value, const struct run_word *words,
+		       enum pg_level *level)
 {
-	int v, status;
+	int v = 0, status = parse_word(option, value, words, &v);
 
-	if (!strcmp(value, "1g"))
-		return cli_error(EXIT_BAD_USE,
-				 "run: %s '1g': 1G mappings come later: expected 2m or 4k", option);
-	status = parse_word(option, value, page_words, &v);
 	if (!status)
 		*level = (enum pg_level)v;
 	return status;
@@ -119,7 +107,7 @@ static int parse_memory(const char *value, struct run_config *cfg)
 	if (!IS_ALIGNED(cfg->memory_bytes, SIZE_4K))
 		return cli_error(EXIT_BAD_USE, "run: --memory '%s': expected a multiple of 4K",
 				 value);
-	if (cfg->memory_bytes > 16 * 1024 * SIZE_1G)
+	if (cfg->memory_bytes > RUN_MAX_MEMORY)
 		return cli_error(EXIT_BAD_USE, "run: --memory '%s': expected at most 16T", value);
 	return 0;
 }
@@ -251,7 +239,10 @@ enum option_id {
 	OPT_ACCEPT_LEVEL,
 	OPT_MODULE,
 	OPT_DPAMT,
-	OPT_BACKING,
+	OPT_CHOICE, /* between words, about memory */
+	OPT_POOL,
+	OPT_FAIL,
+	OPT_FAIL_ALLOC,
 	OPT_DISCARD,
 	OPT_SHARE,
 	OPT_UNSHARE,
@@ -276,16 +267,39 @@ struct option_row {
 };
 
 static const struct option_row options[] = {
-	{"--pages", OPT_PAGES, "2m|4k", "largest private mapping allowed (default 2m)"},
+	{"--pages", OPT_PAGES, "2m|4k|1g", "largest private mapping allowed (default 2m)"},
 	{"--memory", OPT_MEMORY, "SIZE", "guest memory (default: what the trace needs)"},
 	{"--vcpus", OPT_VCPUS, "N", "vCPUs (default: as many as the trace names)"},
 	{"--accept", OPT_ACCEPT, "lazy|eager|touch",
 	 "accept at first use; all at start; or touch first and accept on #VE"},
 	{"--accept-level", OPT_ACCEPT_LEVEL, "2m|4k",
-	 "size the guest tries first (default as --pages)"},
+	 "size the guest tries first (default as --pages, 2m for 1g)"},
 	{"--module", OPT_MODULE, "PROFILE", "1.5.28 (default), 1.5.05, 1.5.25 or next (not real)"},
 	{"--dpamt", OPT_DPAMT, "on|off", "Dynamic PAMT (default on where the module has it)"},
-	{"--backing", OPT_BACKING, "thp|4k", "what the memory file is made of (default thp)"},
+	{"--backing", OPT_CHOICE, "thp|4k|hugetlb-2m|hugetlb-1g",
+	 "what the memory file is made of (default thp)"},
+	{"--pool", OPT_POOL, "N|SIZE",
+	 "huge pages in the pool of a HugeTLB backing (default what memory needs)"},
+	{"--vmemmap", OPT_CHOICE, "on|off",
+	 "HugeTLB vmemmap optimisation: a pool saves page descriptors (default on)"},
+	{"--folio-split", OPT_CHOICE, "nonuniform|uniform",
+	 "folios of a huge page with shared pages: 2M where none is, or 4K all over"},
+	{"--folio-refs", OPT_CHOICE, "split|counted",
+	 "split folios to count references to shared pages, or count without splitting"},
+	{"--restructure", OPT_CHOICE, "prealloc|late",
+	 "allocate what that needs before the point of no return, or when needed"},
+	{"--convert-order", OPT_CHOICE, "split-folio-zap|zap-folio|folio-zap",
+	 "order of the steps of a conversion: S-EPT split, folio split, zap"},
+	{"--mapping-check", OPT_CHOICE, "mmu|tdx|trust",
+	 "who checks that a mapping is contiguous and homogeneous (default mmu)"},
+	{"--mapping-form", OPT_CHOICE, "original|folio",
+	 "a mapping is at most as large as its huge page was, or as its folio is"},
+	{"--fail", OPT_FAIL, "GPA@EVENT",
+	 "before event EVENT the memory of that page fails; repeatable"},
+	{"--fail-alloc", OPT_FAIL_ALLOC, "N@EVENT",
+	 "the host's allocation number N from event EVENT on fails (checking build); repeatable"},
+	{"--failure-scope", OPT_CHOICE, "page|folio",
+	 "what is lost then: the page, or its whole huge page (default page)"},
 	{"--discard", OPT_DISCARD, "GPA:SIZE@EVENT",
 	 "before event EVENT the guest gives memory back, and accepts it anew; repeatable"},
 	{"--share", OPT_SHARE, "GPA:SIZE@EVENT[/STEP]",
@@ -293,7 +307,7 @@ static const struct option_row options[] = {
 	{"--unshare", OPT_UNSHARE, "GPA:SIZE@EVENT[/STEP]",
 	 "likewise, memory becomes private again, and is accepted at once"},
 	{"--promote", OPT_PROMOTE, "off|idle|now",
-	 "merge 4K mappings to 2M: not at all, by a thread, or by the vCPU that finds them"},
+	 "merge mappings to 2M, and 1G: not at all, by a thread, or by the vCPU that finds them"},
 	{"--split-range", OPT_SPLIT_RANGE, "ends|walk|two-walks",
 	 "where a split before a removal looks (default ends)"},
 	{"--split-metadata", OPT_SPLIT_METADATA, "page|vm-cache|prealloc",
@@ -308,13 +322,6 @@ static const struct option_row options[] = {
 	 "compressed)"},
 	{"--bug", OPT_BUG, "NAME", "plant a bug (checking build); repeatable"},
 	{"--help", OPT_HELP, NULL, "this text"},
-	{"--folio-split", OPT_LATER, "", "splitting of huge folios"},
-	{"--folio-refs", OPT_LATER, "", "splitting of huge folios"},
-	{"--restructure", OPT_LATER, "", "splitting of huge folios"},
-	{"--convert-order", OPT_LATER, "", "conversion between private and shared"},
-	{"--mapping-check", OPT_LATER, "", "splitting of huge folios"},
-	{"--vmemmap", OPT_LATER, "", "HugeTLB backing"},
-	{"--fail", OPT_LATER, "", "memory failure"},
 	{"--time", OPT_LATER, "", "virtual time"},
 };
 
@@ -332,12 +339,15 @@ static void help(void)
 			continue;
 		snprintf(head, sizeof(head), "%s %s", options[i].name,
 			 options[i].argument ? options[i].argument : "");
-		printf("  %-38s %s\n", head, options[i].what);
+		if (strlen(head) > 38)
+			printf("  %s\n  %-38s %s\n", head, "", options[i].what);
+		else
+			printf("  %-38s %s\n", head, options[i].what);
 	}
 #ifdef SEPTUM_CHECK
 	puts("\nBugs that can be planted:");
 	for (int i = 0; i < BUG_COUNT; i++)
-		printf("  %-12s %s\n", bug_name((enum planted_bug)i),
+		printf("  %-28s %s\n", bug_name((enum planted_bug)i),
 		       bug_what((enum planted_bug)i));
 #endif
 	puts("\nExit status: 0 good, 1 something is wrong with the run (integrity error, dead VM, "
@@ -374,9 +384,9 @@ static int apply(const struct option_row *row, const char *value, struct run_con
 
 	switch (row->id) {
 	case OPT_PAGES:
-		return parse_pages(row->name, value, &cfg->pages);
+		return parse_level(row->name, value, page_words, &cfg->pages);
 	case OPT_ACCEPT_LEVEL:
-		return parse_pages(row->name, value, &cfg->accept_level);
+		return parse_level(row->name, value, accept_level_words, &cfg->accept_level);
 	case OPT_MEMORY:
 		return parse_memory(value, cfg);
 	case OPT_VCPUS:
@@ -392,15 +402,14 @@ static int apply(const struct option_row *row, const char *value, struct run_con
 		cfg->dynamic_pamt = v;
 		cfg->dynamic_pamt_chosen = true;
 		return status;
-	case OPT_BACKING:
-		if (!strncmp(value, "hugetlb", 7))
-			return cli_error(
-				EXIT_BAD_USE,
-				"run: --backing '%s': HugeTLB comes later: expected thp or 4k",
-				value);
-		status = parse_word(row->name, value, backing_words, &v);
-		cfg->backing = (enum gmem_backing)v;
-		return status;
+	case OPT_CHOICE:
+		return run_parse_choice(row->name, value, cfg);
+	case OPT_POOL:
+		return run_parse_pool(value, cfg);
+	case OPT_FAIL:
+		return run_parse_failure(value, cfg);
+	case OPT_FAIL_ALLOC:
+		return run_parse_failed_alloc(value, cfg);
 	case OPT_DISCARD:
 		return parse_discard(value, cfg);
 	case OPT_SHARE:
@@ -491,8 +500,51 @@ static int check_choices(struct run_config *cfg)
 	if (cfg->pages == PG_LEVEL_NONE)
 		cfg->pages = PG_LEVEL_2M;
 	if (cfg->accept_level == PG_LEVEL_NONE)
-		cfg->accept_level = cfg->pages;
-	return 0;
+		cfg->accept_level = cfg->pages == PG_LEVEL_4K ? PG_LEVEL_4K : PG_LEVEL_2M;
+	return run_check_choices(cfg);
+}
+
+/* ---- planned events, as words ------------------------------------------------------------------*/
+static void conversion_words(const struct replay_conversion *c, char *value, size_t size)
+{
+	int used = snprintf(value, size, "0x%" PRIx64 ":%" PRIu64 "@%" PRIu64, c->gpa, c->size,
+			    c->event);
+
+	if (c->step)
+		snprintf(value + used, size - (size_t)used, "/%" PRIu64, c->step);
+}
+
+static void failure_words(const struct replay_failure *f, const char **option, char *value,
+			  size_t size)
+{
+	*option = f->allocation ? "fail-alloc" : "fail";
+	if (f->allocation)
+		snprintf(value, size, "%" PRIu64 "@%" PRIu64, f->allocation, f->event);
+	else
+		snprintf(value, size, "0x%" PRIx64 "@%" PRIu64, f->gpa, f->event);
+}
+
+bool run_planned(const struct run_config *cfg, u32 i, const char **option, char *value, size_t size)
+{
+	if (i < cfg->nr_discards) {
+		const struct replay_discard *d = &cfg->discards[i];
+
+		*option = "discard";
+		snprintf(value, size, "0x%" PRIx64 ":%" PRIu64 "@%" PRIu64, d->gpa, d->size,
+			 d->event);
+		return true;
+	}
+	i -= cfg->nr_discards;
+	if (i < cfg->nr_conversions) {
+		*option = cfg->conversions[i].to_private ? "unshare" : "share";
+		conversion_words(&cfg->conversions[i], value, size);
+		return true;
+	}
+	i -= cfg->nr_conversions;
+	if (i >= cfg->nr_failures)
+		return false;
+	failure_words(&cfg->failures[i], option, value, size);
+	return true;
 }
 
 int run_parse(int argc, char **argv, struct run_config *cfg)

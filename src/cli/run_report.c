@@ -22,19 +22,40 @@ static const char *on_off(bool on)
 	return on ? "on" : "off";
 }
 
+/* Events that options plan: a list for each option that was given. */
+static void add_planned(json_t *policy, const struct run_config *cfg)
+{
+	char value[RUN_PLANNED_WORDS];
+	const char *option;
+
+	for (u32 i = 0; run_planned(cfg, i, &option, value, sizeof(value)); i++) {
+		if (!json_object_get(policy, option))
+			json_object_set_new(policy, option, json_array());
+		json_array_append_new(json_object_get(policy, option), json_string(value));
+	}
+}
+
 static json_t *json_policy(const struct run_config *cfg)
 {
-	return json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
-			 "pages", run_page_word(cfg->pages), "memory",
-			 (json_int_t)cfg->memory_bytes, "vcpus", (json_int_t)cfg->nr_vcpus,
-			 "accept", run_accept_word(cfg->accept), "accept-level",
-			 run_page_word(cfg->accept_level), "module", cfg->profile->name,
-			 "module_is_real", cfg->profile->is_real, "dpamt",
-			 on_off(cfg->dynamic_pamt), "backing", run_backing_word(cfg->backing),
-			 "promote", run_promote_word(cfg->promote), "split-range",
-			 run_split_where_word(cfg->split_where), "split-metadata",
-			 run_split_metadata_word(cfg->split_metadata), "demote-lock",
-			 run_demote_lock_word(cfg->demote_lock), "time", "real");
+	json_t *policy =
+		json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
+			  "pages", run_page_word(cfg->pages), "memory",
+			  (json_int_t)cfg->memory_bytes, "vcpus", (json_int_t)cfg->nr_vcpus,
+			  "accept", run_accept_word(cfg->accept), "accept-level",
+			  run_page_word(cfg->accept_level), "module", cfg->profile->name,
+			  "module_is_real", cfg->profile->is_real, "dpamt",
+			  on_off(cfg->dynamic_pamt), "promote", run_promote_word(cfg->promote),
+			  "split-range", run_split_where_word(cfg->split_where), "split-metadata",
+			  run_split_metadata_word(cfg->split_metadata), "demote-lock",
+			  run_demote_lock_word(cfg->demote_lock), "time", "real");
+	const char *option, *word;
+
+	for (u32 i = 0; run_choice(cfg, i, &option, &word); i++)
+		json_object_set_new(policy, option, json_string(word));
+	if (run_is_hugetlb(cfg))
+		json_object_set_new(policy, "pool", number(cfg->pool_pages));
+	add_planned(policy, cfg);
+	return policy;
 }
 
 struct json_row {
@@ -68,6 +89,8 @@ static json_t *json_guest(const struct run_config *cfg, const struct trace *trac
 		{"conversions_to_private", res->vm.conversions_to_private},
 		{"pages_to_shared", res->vm.pages_to_shared},
 		{"pages_to_private", res->vm.pages_to_private},
+		{"machine_checks", r->machine_checks},
+		{"accesses_left_out", r->accesses_left_out},
 	};
 
 	return json_rows(rows, ARRAY_SIZE(rows));
@@ -128,6 +151,33 @@ static json_t *json_seamcalls(const struct run_result *res)
 	return rows;
 }
 
+static json_t *json_pool(const struct hugetlb_stats *pool)
+{
+	const struct json_row rows[] = {
+		{"page_size_bytes", level_size(pool->level)},
+		{"total", pool->total},
+		{"free", pool->free},
+		{"reserved", pool->reserved},
+		{"in_use", pool->total - pool->free - pool->broken},
+		{"broken", pool->broken},
+		{"vmemmap_restored", pool->vmemmap_restored},
+	};
+
+	return json_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void add_folios(json_t *memory, const struct gmem_stats *file)
+{
+	const struct json_row rows[] = {
+		{"folio_splits", file->folio_splits},	  {"folio_merges", file->folio_merges},
+		{"folios_4k", file->folios[PG_LEVEL_4K]}, {"folios_2m", file->folios[PG_LEVEL_2M]},
+		{"folios_1g", file->folios[PG_LEVEL_1G]}, {"pages_failed", file->failed_pages},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		json_object_set_new(memory, rows[i].name, number(rows[i].value));
+}
+
 static json_t *json_memory(const struct run_config *cfg, const struct run_result *res)
 {
 	json_t *memory =
@@ -137,6 +187,12 @@ static json_t *json_memory(const struct run_config *cfg, const struct run_result
 
 	if (cfg->dynamic_pamt)
 		json_object_set_new(memory, "dpamt_pages", number(res->dpamt_pages));
+	add_folios(memory, &res->file);
+	if (run_is_hugetlb(cfg)) {
+		json_object_set_new(memory, "vmemmap_saved_bytes",
+				    number(res->pool.vmemmap_saved_bytes));
+		json_object_set_new(memory, "hugetlb_pool", json_pool(&res->pool));
+	}
 	return memory;
 }
 
@@ -241,6 +297,31 @@ static u64 leaves_2m(const struct run_result *res)
 	return res->mmu.pages[PG_LEVEL_2M];
 }
 
+static u64 leaves_1g(const struct run_result *res)
+{
+	return res->mmu.pages[PG_LEVEL_1G];
+}
+
+static u64 folio_splits(const struct run_result *res)
+{
+	return res->file.folio_splits;
+}
+
+static u64 machine_checks(const struct run_result *res)
+{
+	return res->replay.machine_checks;
+}
+
+static u64 pages_failed(const struct run_result *res)
+{
+	return res->file.failed_pages;
+}
+
+static u64 vmemmap_saved(const struct run_result *res)
+{
+	return res->pool.vmemmap_saved_bytes / PAGE_SIZE;
+}
+
 static u64 splits(const struct run_result *res)
 {
 	return res->mmu.splits;
@@ -296,37 +377,50 @@ static const struct report_row {
 	u64 (*value)(const struct run_result *res);
 	bool is_ns;
 	const char *note;
+	bool is_optional; /* says nothing where it is 0 */
 } report_rows[] = {
-	{"EPT-violation exits", violations, false, ""},
-	{"TDH.MEM.PAGE.AUG, successful", augs, false, ""},
-	{"accepts at 4K", accepts_4k, false, "by the guest"},
-	{"accepts at 2M", accepts_2m, false, "by the guest"},
-	{"leaves of 4K at the end", leaves_4k, false, ""},
-	{"leaves of 2M at the end", leaves_2m, false, ""},
-	{"conversions", conversions, false, "MapGPA"},
-	{"2M leaves split", splits, false, ""},
-	{"2M leaves put back", promotes, false, ""},
-	{"S-EPT table pages", sept_tables, false, "and as many in the mirror, and the root"},
-	{"Dynamic PAMT pages", dpamt_pages, false, "8 KiB for each 2M range in use at 4K"},
-	{"MMU and module", mmu_and_module, true, "exit to entry, and ACCEPT; all vCPUs"},
-	{"first touch of host memory", first_touch, true, "the same work on any host; all vCPUs"},
-	{"wall", wall, true, ""},
-	{"reads checked", checks, false, "each read that follows a write"},
-	{"integrity errors", errors, false, ""},
+	{"EPT-violation exits", violations, false, "", false},
+	{"TDH.MEM.PAGE.AUG, successful", augs, false, "", false},
+	{"accepts at 4K", accepts_4k, false, "by the guest", false},
+	{"accepts at 2M", accepts_2m, false, "by the guest", false},
+	{"leaves of 4K at the end", leaves_4k, false, "", false},
+	{"leaves of 2M at the end", leaves_2m, false, "", false},
+	{"leaves of 1G at the end", leaves_1g, false, "", true},
+	{"conversions", conversions, false, "MapGPA", true},
+	{"huge leaves split", splits, false, "", true},
+	{"huge leaves put back", promotes, false, "", true},
+	{"huge pages in several folios", folio_splits, false, "so often were they taken apart",
+	 true},
+	{"pages whose memory failed", pages_failed, false, "", true},
+	{"machine checks", machine_checks, false, "taken by the guest", true},
+	{"descriptor pages saved", vmemmap_saved, false, "HugeTLB vmemmap optimisation", true},
+	{"S-EPT table pages", sept_tables, false, "and as many in the mirror, and the root", false},
+	{"Dynamic PAMT pages", dpamt_pages, false, "8 KiB for each 2M range in use at 4K", false},
+	{"MMU and module", mmu_and_module, true, "exit to entry, and ACCEPT; all vCPUs", false},
+	{"first touch of host memory", first_touch, true, "the same work on any host; all vCPUs",
+	 false},
+	{"wall", wall, true, "", false},
+	{"reads checked", checks, false, "each read that follows a write", false},
+	{"integrity errors", errors, false, "", false},
 };
 
-/* What not every run has, and says nothing where it is 0. */
+/* What not every run has. */
 static bool is_left_out(const struct report_row *row, const struct run_config *cfg,
 			const struct run_result *results, u32 n)
 {
 	if (row->value == dpamt_pages)
 		return !cfg->dynamic_pamt;
-	if (row->value != conversions && row->value != splits && row->value != promotes)
+	if (!row->is_optional)
 		return false;
 	for (u32 i = 0; i < n; i++)
 		if (row->value(&results[i]))
 			return false;
 	return true;
+}
+
+static const char *level_word(enum pg_level level)
+{
+	return level == PG_LEVEL_1G ? "1G" : level == PG_LEVEL_2M ? "2M" : "4K";
 }
 
 static void table(FILE *out, const struct run_config *cfg, const struct run_result *results, u32 n)
@@ -335,7 +429,7 @@ static void table(FILE *out, const struct run_config *cfg, const struct run_resu
 
 	fprintf(out, "  %-30s", "private memory mapped at");
 	if (n == 1)
-		fprintf(out, "%14s", cfg->pages == PG_LEVEL_2M ? "2M" : "4K");
+		fprintf(out, "%14s", level_word(cfg->pages));
 	else
 		fprintf(out, "%14s%14s", "4K", "2M");
 	fputc('\n', out);
@@ -419,15 +513,17 @@ static void what_went_wrong(FILE *out, const struct run_result *res)
 void run_report(FILE *out, const struct run_config *cfg, const struct trace *trace,
 		const struct run_result *results, u32 n)
 {
+	const char *option, *backing;
 	char accesses[32], pages[32];
 
+	/* The first choice. */
+	run_choice(cfg, 0, &option, &backing);
 	fprintf(out, "%s: %s accesses of %u vCPUs to %s pages, in a TD of %" PRIu64 " MiB\n",
 		cfg->input, grouped(trace->nr_events, accesses, sizeof(accesses)), cfg->nr_vcpus,
 		grouped(trace->pages_touched, pages, sizeof(pages)), cfg->memory_bytes >> 20);
 	fprintf(out, "module %s%s, Dynamic PAMT %s, backing %s, accept %s at %s\n\n",
 		cfg->profile->name, cfg->profile->is_real ? "" : " (not a real module)",
-		on_off(cfg->dynamic_pamt), run_backing_word(cfg->backing),
-		run_accept_word(cfg->accept),
+		on_off(cfg->dynamic_pamt), backing, run_accept_word(cfg->accept),
 		n == 2 ? "the mapping's size" : run_page_word(cfg->accept_level));
 	table(out, cfg, results, n);
 	fputc('\n', out);

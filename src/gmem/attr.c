@@ -314,6 +314,13 @@ bool gmem_attr_set_all_private(const struct gmem_attr_set *set, u64 index, u64 n
 	return find(set, index, &end)->private && end >= index + nr;
 }
 
+static u32 all_of(const struct gmem_attr_set *set)
+{
+	if (set->root->size > 1)
+		return GMEM_ALL_MIXED;
+	return set->root->private ? GMEM_ALL_PRIVATE : GMEM_ALL_SHARED;
+}
+
 /* ---- attributes ------------------------------------------------------------------------------*/
 int gmem_attrs_init(struct gmem_attrs *attrs, struct host *host, u64 nr_indexes, bool private)
 {
@@ -328,7 +335,8 @@ int gmem_attrs_init(struct gmem_attrs *attrs, struct host *host, u64 nr_indexes,
 	}
 	set->root->fresh = false;
 	set->fresh = NULL;
-	*attrs = (struct gmem_attrs){.host = host, .nr_indexes = nr_indexes, .set = set};
+	*attrs = (struct gmem_attrs){
+		.host = host, .nr_indexes = nr_indexes, .set = set, .all = all_of(set)};
 	return 0;
 }
 
@@ -346,8 +354,11 @@ const struct gmem_attr_set *gmem_attrs_current(const struct gmem_attrs *attrs)
 
 bool gmem_attrs_is_private(struct gmem_attrs *attrs, u64 index)
 {
+	u32 all = sync_load_acquire(&attrs->all); /* pairs with gmem_attrs_commit() */
 	bool private;
 
+	if (likely(all != GMEM_ALL_MIXED))
+		return all == GMEM_ALL_PRIVATE;
 	sync_rcu_read_lock();
 	private = gmem_attr_set_is_private(gmem_attrs_current(attrs), index);
 	sync_rcu_read_unlock();
@@ -356,7 +367,9 @@ bool gmem_attrs_is_private(struct gmem_attrs *attrs, u64 index)
 
 bool gmem_attrs_is_uniform(struct gmem_attrs *attrs, u64 index, u64 nr)
 {
-	return gmem_attrs_run_end(attrs, index, index + nr) == index + nr;
+	/* Pairs with gmem_attrs_commit(). */
+	return likely(sync_load_acquire(&attrs->all) != GMEM_ALL_MIXED) ||
+	       gmem_attrs_run_end(attrs, index, index + nr) == index + nr;
 }
 
 u64 gmem_attrs_nr_ranges(struct gmem_attrs *attrs)
@@ -431,8 +444,13 @@ void gmem_attrs_commit(struct gmem_attrs *attrs, struct gmem_attr_set *next)
 	old->dropped = next->dropped;
 	next->replaced = NULL;
 	next->dropped = NULL;
-	/* Pairs with the acquire in gmem_attrs_current(). */
+	/*
+	 * A reader that has seen the next state by the one way sees it by the other. Pair with the
+	 * acquires of @all, and in gmem_attrs_current().
+	 */
+	sync_store(&attrs->all, GMEM_ALL_MIXED);
 	sync_store_release(&attrs->set, next);
+	sync_store_release(&attrs->all, all_of(next));
 	sync_rcu_call(&old->rcu, set_free_rcu);
 }
 

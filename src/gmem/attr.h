@@ -16,9 +16,13 @@
 
 struct gmem_attr_set;
 
+/* Of a file whose indexes all agree, which most do: lookups need neither RCU nor the tree. */
+enum gmem_attrs_all { GMEM_ALL_MIXED, GMEM_ALL_SHARED, GMEM_ALL_PRIVATE };
+
 struct gmem_attrs {
 	u64 nr_indexes;
 	struct gmem_attr_set *set;
+	u32 all; /* enum gmem_attrs_all: as in @set, or MIXED while that changes; atomic */
 	struct host *host; /* whose host_alloc_fails() is asked for every node */
 };
 

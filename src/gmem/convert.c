@@ -242,6 +242,8 @@ int gmem_set_attributes(struct gmem_file *file, struct gmem_set_attributes *arg)
 	u64 error_index;
 	int err;
 
+	if (file->host->vm_memory_attributes)
+		return -ENOTTY;
 	sync_write_lock(&file->invalidate_lock);
 	if (!is_argument_good(file, arg)) {
 		sync_write_unlock(&file->invalidate_lock);

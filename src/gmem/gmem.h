@@ -189,13 +189,14 @@ struct gmem_set_attributes {
  * the change needs is allocated; to private: host mappings go, and nobody may hold a page; then
  * begin, the steps of the configured order, the attributes, changed, end. What the pages that
  * change sides held is gone, as on hardware; those that don't keep what they hold.
- * Return: 0; -EINVAL: unaligned, empty, overflowing or past the end, flags, reserved or unknown
+ * Return: 0; -ENOTTY where attributes belong to VMs (host->vm_memory_attributes), with nothing done;
+ * -EINVAL: unaligned, empty, overflowing or past the end, flags, reserved or unknown
  * attributes set; -ENOMEM, or what a prepare says, with error_offset = offset; -EAGAIN: somebody
  * holds the page at error_offset, the first such. Unless it is 0 nothing has changed, but for the
  * loss that convert_order names.
  */
 int gmem_set_attributes(struct gmem_file *file, struct gmem_set_attributes *arg);
-/** gmem_convert - gmem_set_attributes() for [@index, @index + @nr) in pages */
+/** gmem_convert - what it does, for [@index, @index + @nr) in pages: for VMs, whoever has attributes */
 int gmem_convert(struct gmem_file *file, u64 index, u64 nr, bool to_private);
 
 /* ---- taking memory away -----------------------------------------------------------------------*/

@@ -38,7 +38,12 @@ static bool config_is_valid(const struct replay_config *c)
 		if (!plan_is_valid(c, v->gpa, v->size, v->event) || !IS_ALIGNED(v->step, PAGE_SIZE))
 			return false;
 	}
-	if (c->nr_conversions && (c->shared_bit > 63 || c->memory_bytes > BIT_ULL(c->shared_bit)))
+	for (u32 i = 0; i < c->nr_failures; i++)
+		if (!c->fail || !plan_is_valid(c, ALIGN_DOWN(c->failures[i].gpa, PAGE_SIZE),
+					       PAGE_SIZE, c->failures[i].event))
+			return false;
+	if ((c->nr_conversions || c->nr_failures) &&
+	    (c->shared_bit > 63 || c->memory_bytes > BIT_ULL(c->shared_bit)))
 		return false;
 	return true;
 }
@@ -82,7 +87,10 @@ static int replay_init(struct replay *r)
 	r->unit = map_lazily(r->nr_units);
 	if (r->cfg.nr_conversions)
 		r->shared = map_lazily(r->nr_pages);
-	if (!r->vcpu || !r->unit || (r->cfg.nr_conversions && !r->shared))
+	if (r->cfg.nr_failures)
+		r->health = map_lazily(r->nr_pages);
+	if (!r->vcpu || !r->unit || (r->cfg.nr_conversions && !r->shared) ||
+	    (r->cfg.nr_failures && !r->health))
 		return -ENOMEM;
 	for (u32 i = 0; i < r->cfg.nr_vcpus && !err; i++)
 		err = vcpu_init(r, i);
@@ -105,6 +113,7 @@ int replay_create(const struct replay_config *cfg, struct replay **out)
 	r->nr_pages = addr_to_fn(cfg->memory_bytes);
 	r->unit_shift = level_shift(cfg->accept_level) - PAGE_SHIFT;
 	r->nr_units = ((r->nr_pages - 1) >> r->unit_shift) + 1;
+	sync_waitq_init(&r->fail_wake);
 	err = replay_init(r);
 	if (err) {
 		replay_destroy(r);
@@ -125,6 +134,9 @@ void replay_destroy(struct replay *r)
 		munmap(r->unit, r->nr_units);
 	if (r->shared)
 		munmap(r->shared, r->nr_pages);
+	if (r->health)
+		munmap(r->health, r->nr_pages);
+	sync_waitq_destroy(&r->fail_wake);
 	free(r->meetings);
 	free(r->plans);
 	free(r);
@@ -157,6 +169,10 @@ struct replay_stats replay_stats(const struct replay *r)
 		sum.discards_refused += sync_load(&s->discards_refused);
 		sum.conversions += sync_load(&s->conversions);
 		sum.conversions_refused += sync_load(&s->conversions_refused);
+		sum.failures += sync_load(&s->failures);
+		sum.pages_failed += sync_load(&s->pages_failed);
+		sum.machine_checks += sync_load(&s->machine_checks);
+		sum.accesses_left_out += sync_load(&s->accesses_left_out);
 		sum.accepts_4k += sync_load(&s->accepts_4k);
 		sum.accepts_2m += sync_load(&s->accepts_2m);
 		sum.size_mismatches += sync_load(&s->size_mismatches);
@@ -202,9 +218,19 @@ static bool make_accepted(struct lp *lp, struct replay_vcpu *v, gfn_t gfn)
 
 static bool perform(struct lp *lp, struct replay_vcpu *v, const struct trace_access *a)
 {
-	if (!make_accepted(lp, v, trace_access_gfn(a)))
+	gfn_t gfn = trace_access_gfn(a);
+
+	if (!make_accepted(lp, v, gfn))
 		return false;
-	return a->write ? replay_write(lp, v, a) : replay_read(lp, v, a);
+	if (unlikely(is_retired(v->replay, gfn))) {
+		count(&v->stats.accesses_left_out);
+		return true;
+	}
+	if (a->write ? !replay_write(lp, v, a) : !replay_read(lp, v, a))
+		return false;
+	if (unlikely(page_health(v->replay, gfn) == HEALTH_FAILED))
+		replay_fail_check_use(v, a);
+	return true;
 }
 
 /* What was under way when the vCPU left: a #VE that is delivered now, an accept, the start. */

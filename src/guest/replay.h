@@ -18,6 +18,9 @@
  *  4. A conversion between private and shared happens likewise, after the discards at the same event.
  *     Accesses to what is shared go through the shared alias, and are checked in the same way; what a
  *     page held before it changed sides is gone. What becomes private again is accepted at once.
+ *  5. Memory fails likewise, before discards and conversions at the same event. Who touches or accepts a
+ *     page of what is lost has to get a machine check, and nobody else may; the guest then takes that
+ *     page out of use, as a kernel does, and leaves out every later access to it.
  */
 #ifndef GUEST_REPLAY_H
 #define GUEST_REPLAY_H
@@ -68,6 +71,19 @@ struct replay_conversion {
 	bool to_private; /* else to shared */
 };
 
+struct replay_failure {
+	gpa_t gpa; /* in the page that fails, without the shared bit */
+	u64 event; /* before this event of the trace (1 is the first) */
+	/* Instead of a page (0): this allocation of the host's fails, counted from then on */
+	u64 allocation;
+};
+
+/* Pages that are lost: [gfn, gfn + nr), inside memory; 0: none */
+struct replay_loss {
+	gfn_t gfn;
+	u64 nr;
+};
+
 struct replay_config {
 	const struct trace *trace;
 	u64 memory_bytes;
@@ -79,7 +95,15 @@ struct replay_config {
 	u32 nr_discards;
 	const struct replay_conversion *conversions; /* those at one event happen in this order */
 	u32 nr_conversions;
-	unsigned int shared_bit; /* of a GPA; needed with conversions */
+	const struct replay_failure *failures; /* those at one event happen in this order */
+	u32 nr_failures;
+	/*
+	 * Makes it so, on the thread that is in replay_inject_failures(), while all vCPUs wait inside
+	 * the guest. Return: what is lost by it.
+	 */
+	struct replay_loss (*fail)(void *ctx, const struct replay_failure *failure);
+	void *fail_ctx;
+	unsigned int shared_bit; /* of a GPA; needed with conversions and failures */
 	FILE *report; /* where the first few integrity errors are described; NULL: nowhere */
 };
 
@@ -91,6 +115,9 @@ struct replay_stats {
 		discards_refused; /* hypercalls that the host carried out, or answered by an error */
 	u64 conversions, conversions_refused; /* the same of MapGPA; a retry counts as neither */
 	u64 accepts_4k, accepts_2m, size_mismatches;
+	u64 failures, pages_failed; /* that lost something, and what they lost */
+	u64 machine_checks;	    /* that took a page out of use: one for each such page */
+	u64 accesses_left_out;	    /* to those, among accesses */
 	u64 accept_ns; /* time inside ACCEPT TDCALLs that completed, zeroing included */
 };
 
@@ -108,6 +135,22 @@ void replay_destroy(struct replay *r);
 /** replay_guest - the guest to run on vCPU @i: hand it to vcpu_run() with replay_guest_ops */
 void *replay_guest(struct replay *r, u32 i);
 extern const struct guest_ops replay_guest_ops;
+/**
+ * replay_inject_failures - make memory fail where the plan says, until replay_stop_failures()
+ *
+ * For a thread of the host that is no vCPU's. A replay with failures needs one: its vCPUs wait for it.
+ */
+void replay_inject_failures(struct replay *r);
+/** replay_stop_failures - no vCPU runs any more: replay_inject_failures() returns */
+void replay_stop_failures(struct replay *r);
+/**
+ * replay_machine_check - the memory behind @gpa, its shared bit included, has failed vCPU @i
+ *
+ * On the vCPU's own thread, outside the guest, which goes on without that page when it runs again. A
+ * page that nothing made fail counts as an error.
+ * Return: false if the guest has no answer to it: no failure is planned, or @gpa isn't memory.
+ */
+bool replay_machine_check(struct replay *r, u32 i, gpa_t gpa);
 /** replay_stats - sums over all vCPUs; any thread */
 struct replay_stats replay_stats(const struct replay *r);
 /** replay_events_done - events performed so far, for progress; any thread */

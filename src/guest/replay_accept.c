@@ -7,7 +7,7 @@
  *	     '--------------------------- discarded, while all meet ------------------'
  *
  * Pages that are shared are left out: which they are changes only while all meet, and what becomes
- * private is accepted then and there.
+ * private is accepted then and there. So are those that a machine check has taken out of use.
  *
  * The vCPU that claimed a unit accepts it, through any number of exits; others wait inside the guest.
  */
@@ -22,12 +22,22 @@ static bool has_shared(const struct replay *r, gfn_t gfn, u64 nr)
 	return unlikely(r->shared) && memchr(&r->shared[gfn], 1, nr);
 }
 
+static bool has_retired(const struct replay *r, gfn_t gfn, u64 nr)
+{
+	gfn_t end = gfn + nr;
+
+	while (unlikely(r->health) && gfn < end && !is_retired(r, gfn))
+		gfn++;
+	return unlikely(r->health) && gfn < end;
+}
+
 static bool is_2m_next(const struct replay *r, const struct accept_work *w)
 {
 	return r->cfg.accept_level == PG_LEVEL_2M && w->gfn >= w->small_end &&
 	       IS_ALIGNED(w->gfn, pages_per_level(PG_LEVEL_2M)) &&
 	       w->end - w->gfn >= pages_per_level(PG_LEVEL_2M) &&
-	       !has_shared(r, w->gfn, pages_per_level(PG_LEVEL_2M));
+	       !has_shared(r, w->gfn, pages_per_level(PG_LEVEL_2M)) &&
+	       !has_retired(r, w->gfn, pages_per_level(PG_LEVEL_2M));
 }
 
 /* What an ACCEPT of @level at w->gfn came to. */
@@ -89,7 +99,7 @@ bool replay_accept_work(struct lp *lp, struct replay_vcpu *v)
 	if (likely(w->gfn == w->end))
 		return true;
 	while (w->gfn < w->end) {
-		if (is_shared(v->replay, w->gfn)) {
+		if (is_shared(v->replay, w->gfn) || is_retired(v->replay, w->gfn)) {
 			w->gfn++;
 			continue;
 		}

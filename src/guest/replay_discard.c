@@ -15,6 +15,7 @@ static void take_answer(struct replay_vcpu *v, struct plan *d)
 	if (!v->call.r10) {
 		count(&v->stats.discards);
 		replay_forget(r, d->start, d->end);
+		replay_fail_given_back(r, d->start, d->end);
 		replay_mark_units(r, d->start, d->end, UNIT_UNACCEPTED);
 		return;
 	}

@@ -47,8 +47,20 @@ struct accept_work {
 	u64 unit;	 /* to mark ACCEPTED at the end; NO_UNIT: none */
 };
 
+/*
+ * What the guest knows of a page's memory; replay->health, if failures are planned.
+ *
+ *	GOOD --fails--> FAILED --given back--> UNSURE (the host may have found other memory)
+ *	  |                |                      |
+ *	  '----------------+--- machine check ----'--> RETIRED
+ *
+ * Only while all meet does a page fail or get given back; machine checks come at any time, to several
+ * vCPUs perhaps.
+ */
+enum page_health { HEALTH_GOOD, HEALTH_FAILED, HEALTH_UNSURE, HEALTH_RETIRED };
+
 /* What happens at a meeting; in that order at one event. */
-enum plan_kind { PLAN_DISCARD, PLAN_CONVERT };
+enum plan_kind { PLAN_FAIL, PLAN_DISCARD, PLAN_CONVERT };
 
 struct plan {
 	enum plan_kind kind;
@@ -56,18 +68,25 @@ struct plan {
 	u64 event;
 	u64 step;	 /* conversion: pages of one MapGPA at most */
 	bool to_private; /* conversion */
+	const struct replay_failure *failure;
 	bool refused;
 };
 
-/* Plans [first, end) happen at one event; those before discard_end are discards. */
+/* Plans [first, end) happen at one event: failures to fail_end, discards to discard_end, conversions. */
 struct meeting {
 	u64 event;
-	u32 first, discard_end, end;
+	u32 first, fail_end, discard_end, end;
 	u32 owner; /* the vCPU that carries them out */
 };
 
-/* The owner's progress: over the discards of its meeting twice, then over the conversions. */
-enum meeting_phase { MEETING_ARRIVE, MEETING_GIVE_BACK, MEETING_TAKE_BACK, MEETING_CONVERT };
+/* The owner's progress: over the failures, over the discards twice, then over the conversions. */
+enum meeting_phase {
+	MEETING_ARRIVE,
+	MEETING_FAIL,
+	MEETING_GIVE_BACK,
+	MEETING_TAKE_BACK,
+	MEETING_CONVERT,
+};
 
 /* Where the owner is in a conversion; [at, mapped) is what the last MapGPA did. */
 enum convert_state {
@@ -132,6 +151,15 @@ struct replay {
 	 */
 	u8 *shared;
 
+	/* A byte a page: enum page_health. NULL without failures; atomic. */
+	u8 *health;
+	/* Between the owner of a meeting and the thread that makes memory fail (replay_fail.c). */
+	u32 fails_asked, fails_done;	   /* so far; atomic */
+	u32 fails_stop;			   /* atomic */
+	const struct replay_failure *fail; /* the owner's, until it has asked */
+	struct replay_loss fail_loss;	   /* the thread's, until it is done */
+	struct sync_waitq fail_wake;
+
 	u32 eager_done;	   /* vCPUs that are through with their share; atomic */
 	u64 arrived;	   /* arrivals at all meetings so far; atomic */
 	u32 meetings_done; /* atomic */
@@ -153,6 +181,16 @@ static inline gfn_t unit_start(const struct replay *r, u64 unit)
 static inline bool is_shared(const struct replay *r, gfn_t gfn)
 {
 	return unlikely(r->shared) && r->shared[gfn];
+}
+
+static inline enum page_health page_health(const struct replay *r, gfn_t gfn)
+{
+	return likely(!r->health) ? HEALTH_GOOD : (enum page_health)sync_load(&r->health[gfn]);
+}
+
+static inline bool is_retired(const struct replay *r, gfn_t gfn)
+{
+	return page_health(r, gfn) == HEALTH_RETIRED;
 }
 
 /* Where the guest reaches page @gfn now. */
@@ -185,6 +223,13 @@ bool replay_meet(struct lp *lp, struct replay_vcpu *v, u64 number);
 void replay_forget(struct replay *r, gfn_t start, gfn_t end);
 /* Units that lie wholly in the range; the tail of memory is whole, too. Others stay as they are. */
 void replay_mark_units(struct replay *r, gfn_t start, gfn_t end, enum unit_state state);
+
+/* replay_fail.c: the owner of a meeting, with the plans of @m that are failures. */
+bool replay_fail(struct lp *lp, struct replay_vcpu *v, const struct meeting *m);
+/* [@start, @end) has been given back: whether the host uses failed memory there again is its business. */
+void replay_fail_given_back(struct replay *r, gfn_t start, gfn_t end);
+/* @v has used page @gfn, which must not work if its memory has failed. */
+void replay_fail_check_use(struct replay_vcpu *v, const struct trace_access *a);
 
 /* replay_discard.c: the owner of a meeting, with the plans of @m that are discards. */
 bool replay_give_back(struct lp *lp, struct replay_vcpu *v, const struct meeting *m);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Meetings: all vCPUs with events meet before an event of the trace, one of them gives memory back
- * or makes it change sides, then all go on.
+ * Meetings: all vCPUs with events meet before an event of the trace, one of them has memory fail,
+ * gives it back or makes it change sides, then all go on.
  *
- *	all:   arrive --------------------> wait inside the guest ---------------> go on
- *	owner:          wait for all, give back, take back, convert, announce
+ *	all:   arrive --------------------> wait inside the guest ---------------------> go on
+ *	owner:          wait for all, have fail, give back, take back, convert, announce
  *
  * While they wait nobody touches memory, so the owner may rewrite the others' expectations, and
  * what is shared. Pairs: the arrivals (sync_fetch_add) with the owner's acquire of replay->arrived;
@@ -65,6 +65,15 @@ static void insert_plans(struct replay *r)
 {
 	const struct replay_config *cfg = &r->cfg;
 
+	for (u32 i = 0; i < cfg->nr_failures; i++) {
+		const struct replay_failure *f = &cfg->failures[i];
+
+		insert_plan(r, &(struct plan){.kind = PLAN_FAIL,
+					      .start = addr_to_fn(f->gpa),
+					      .end = addr_to_fn(f->gpa) + 1,
+					      .event = f->event,
+					      .failure = f});
+	}
 	for (u32 i = 0; i < cfg->nr_discards; i++) {
 		const struct replay_discard *d = &cfg->discards[i];
 
@@ -95,10 +104,13 @@ static void plan_meetings(struct replay *r)
 			r->meetings[r->nr_meetings++] =
 				(struct meeting){.event = plan->event,
 						 .first = i,
+						 .fail_end = i,
 						 .discard_end = i,
 						 .owner = owner_of(r, plan->event)};
 		m = &r->meetings[r->nr_meetings - 1];
-		if (plan->kind == PLAN_DISCARD)
+		if (plan->kind == PLAN_FAIL)
+			m->fail_end = i + 1;
+		if (plan->kind <= PLAN_DISCARD)
 			m->discard_end = i + 1;
 		m->end = i + 1;
 	}
@@ -111,7 +123,7 @@ static u64 meet_at(const struct replay *r, u32 meeting)
 
 int replay_meetings_init(struct replay *r)
 {
-	u32 nr = r->cfg.nr_discards + r->cfg.nr_conversions;
+	u32 nr = r->cfg.nr_failures + r->cfg.nr_discards + r->cfg.nr_conversions;
 
 	if (!nr || !r->nr_players)
 		return 0;
@@ -176,12 +188,17 @@ static bool own_meeting(struct lp *lp, struct replay_vcpu *v, const struct meeti
 	case MEETING_ARRIVE:
 		if (!wait_for_all(lp, v))
 			return false;
-		enter_phase(v, MEETING_GIVE_BACK, m->first);
+		enter_phase(v, MEETING_FAIL, m->first);
+		/* fall through */
+	case MEETING_FAIL:
+		if (!replay_fail(lp, v, m))
+			return false;
+		enter_phase(v, MEETING_GIVE_BACK, m->fail_end);
 		/* fall through */
 	case MEETING_GIVE_BACK:
 		if (!replay_give_back(lp, v, m))
 			return false;
-		enter_phase(v, MEETING_TAKE_BACK, m->first);
+		enter_phase(v, MEETING_TAKE_BACK, m->fail_end);
 		/* fall through */
 	case MEETING_TAKE_BACK:
 		if (!replay_take_back(lp, v, m))

@@ -49,6 +49,7 @@ struct host_config {
 	u32 lps;	  /* logical processors, all in package 0 unless packages says more */
 	u32 packages;	  /* 0 means 1 */
 	u64 planted_bugs; /* bits of enum planted_bug */
+	bool vm_memory_attributes;
 };
 
 /*
@@ -75,6 +76,10 @@ struct host {
 	u32 ever_poisoned;
 	void **private; /* a word per frame for its user, as struct page's: mmu's table descriptors */
 	struct bug_set bugs;
+	/*
+	 * KVM's module parameter: attributes belong to VMs, and files have no say. Constant.
+	 */
+	bool vm_memory_attributes;
 	struct tracer tracer;
 	u64 used[FRAME_USE_COUNT]; /* 4K frames in use, by purpose; statistics */
 	u64 zeroing_ns; /* time host_zero() spent writing frames that were dirty; statistics */

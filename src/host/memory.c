@@ -71,6 +71,7 @@ int host_create(const struct host_config *cfg, struct host **out)
 	host->allocator = (struct frame_allocator *)(host + 1);
 	frame_allocator_init(host->allocator, host->nr_frames, base + l.allocator);
 	host->bugs.planted = cfg->planted_bugs;
+	host->vm_memory_attributes = cfg->vm_memory_attributes;
 	*out = host;
 	return 0;
 }

@@ -129,13 +129,13 @@ static int map_once(struct vcpu *vcpu, const struct vm_slot *slot, gfn_t gfn, bo
 		return ret;
 	/* Before attributes and frame are looked up: if either changes, the map is refused. */
 	fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
-	if (unlikely(gmem_is_private(slot->file, index) != private))
+	if (unlikely(sync_load(&slot->deleted) || gmem_is_private(slot->shared, index) != private))
 		return -EFAULT;
 	if (bug_planted(&vm->host->bugs, BUG_ATTRIBUTE_BEFORE_SEQUENCE))
 		fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
 	if (mmu_invalidate_retry(vm->mmu, fault.invalidate_seq, gfn))
 		return MMU_RET_RETRY;
-	ret = gmem_get_pfn(slot->file, index, &fault.pfn, &leaf);
+	ret = gmem_get_pfn(vm_slot_file(slot, private), index, &fault.pfn, &leaf);
 	if (unlikely(ret))
 		return ret;
 	if (bug_planted(&vm->host->bugs, BUG_FRAME_BEFORE_SEQUENCE))

@@ -12,13 +12,19 @@
 
 /*
  * One slot, and the client of its binding. Constant while the VM lives, but for the words of .mmu,
- * which are their own atomics.
+ * which are their own atomics, and for its deletion: who has found it before may go on looking.
  */
 struct vm_slot {
 	struct vm *vm;
-	struct gmem_file *file;
+	struct gmem_file *file; /* private memory */
+	/*
+	 * Shared memory, and the attributes of both: the same file; or one of the slot's own, with the
+	 * same indexes, where attributes belong to the VM (machine_config.vm_memory_attributes).
+	 */
+	struct gmem_file *shared;
 	struct mmu_slot mmu;
-	bool bound;
+	bool bound, shared_bound; /* the latter to a file of its own */
+	u32 deleted; /* by vm_delete_slot(), inside an invalidation of all of it; atomic */
 };
 
 struct vcpu {
@@ -129,7 +135,9 @@ int vm_convert(struct vm *vm, gpa_t gpa, u64 size, u64 *done);
 /** vm_zap_all - the key is released: every leaf goes */
 void vm_zap_all(struct vm *vm);
 /** vm_leaf_ok - vm_config.mapping_check asks: may a leaf above 4K be there? Any lock; ctx: the VM */
-bool vm_leaf_ok(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level);
+bool vm_leaf_ok(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level, bool private);
+/** vm_unbind_slot - no file comes to it any more */
+void vm_unbind_slot(struct vm_slot *slot);
 /** vm_load_image - PAGE.ADD of every page of @image; before td_finalize() */
 int vm_load_image(struct vm *vm, const struct vm_image *image);
 
@@ -155,7 +163,13 @@ void vm_promote_finish(struct vm *vm);
 /* ---- slots -----------------------------------------------------------------------------------*/
 static inline bool vm_slot_holds(const struct vm_slot *slot, gfn_t gfn)
 {
-	return gfn - slot->mmu.base_gfn < slot->mmu.npages;
+	return gfn - slot->mmu.base_gfn < slot->mmu.npages && !sync_load(&slot->deleted);
+}
+
+/** vm_slot_file - what backs one side of it */
+static inline struct gmem_file *vm_slot_file(const struct vm_slot *slot, bool private)
+{
+	return private ? slot->file : slot->shared;
 }
 
 /** vm_slot_index - index in the slot's file of @gfn, which the slot holds */

@@ -66,6 +66,7 @@ int machine_create(const struct machine_config *cfg, struct machine *m)
 		.memory_bytes = host_bytes(cfg->memory_bytes, cfg->dynamic_pamt),
 		.lps = cfg->lps + 1,
 		.planted_bugs = cfg->planted_bugs,
+		.vm_memory_attributes = cfg->vm_memory_attributes,
 	};
 	int err;
 

@@ -147,8 +147,34 @@ void vm_zap_all(struct vm *vm)
 	sync_write_unlock(mmu_lock(vm->mmu));
 }
 
+/*
+ * Everything goes inside one invalidation. A fault that looked the slot up before that is refused; one
+ * that takes its sequence number after it finds the mark. Conversions may come until it is unbound, and
+ * find nothing mapped.
+ */
+int vm_delete_slot(struct vm *vm, u32 i)
+{
+	struct vm_slot *slot = i < vm->nr_slots ? &vm->slots[i] : NULL;
+	gfn_t start, end;
+
+	if (!slot || sync_load(&slot->deleted))
+		return -EINVAL;
+	start = slot->mmu.base_gfn;
+	end = vm_slot_end(slot);
+	invalidate_begin(vm, start, end);
+	sync_write_lock(mmu_lock(vm->mmu));
+	mmu_zap_leafs(vm->mmu, start, end, true);
+	mmu_zap_leafs(vm->mmu, start, end, false);
+	/* After the leaves: who checks these looks for their slot. */
+	sync_store(&slot->deleted, 1);
+	sync_write_unlock(mmu_lock(vm->mmu));
+	invalidate_end(vm);
+	vm_unbind_slot(slot);
+	return 0;
+}
+
 /* ---- what may be a leaf ----------------------------------------------------------------------*/
-bool vm_leaf_ok(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level)
+bool vm_leaf_ok(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level, bool private)
 {
 	const struct vm_slot *slot = vm_find_slot(ctx, gfn);
 	u64 nr = pages_per_level(level), index;
@@ -156,8 +182,8 @@ bool vm_leaf_ok(void *ctx, gfn_t gfn, pfn_t pfn, enum pg_level level)
 	if (!slot || nr > vm_slot_end(slot) - gfn)
 		return false;
 	index = vm_slot_index(slot, gfn);
-	return gmem_check_mapping(slot->file, index, pfn, level) &&
-	       gmem_is_uniform(slot->file, index, nr);
+	return gmem_check_mapping(vm_slot_file(slot, private), index, pfn, level) &&
+	       gmem_is_uniform(slot->shared, index, nr);
 }
 
 /* ---- what the VM asks for --------------------------------------------------------------------*/
@@ -168,13 +194,27 @@ static bool is_memory(const struct vm *vm, gpa_t gpa, u64 size)
 	       vm_is_memory(vm, addr_to_fn(gpa), addr_to_fn(size));
 }
 
-/* The first part of [@gfn, @gfn + @nr), memory, that lies in one slot. */
+/*
+ * The first part of [@gfn, @gfn + @nr), memory, that lies in one slot; NULL where it has been deleted
+ * since.
+ */
 static const struct vm_slot *first_part(const struct vm *vm, gfn_t gfn, u64 nr, u64 *part)
 {
 	const struct vm_slot *slot = vm_find_slot(vm, gfn);
 
-	*part = min_u64(nr, vm_slot_end(slot) - gfn);
+	*part = slot ? min_u64(nr, vm_slot_end(slot) - gfn) : 0;
 	return slot;
+}
+
+/* Both backing stores, where there are two. */
+static int punch(const struct vm_slot *slot, gfn_t gfn, u64 nr)
+{
+	u64 index = vm_slot_index(slot, gfn);
+	int err = 0;
+
+	if (slot->shared != slot->file)
+		err = gmem_punch_hole(slot->shared, index, nr);
+	return err ? err : gmem_punch_hole(slot->file, index, nr);
 }
 
 int vm_discard(struct vm *vm, gpa_t gpa, u64 size)
@@ -188,7 +228,7 @@ int vm_discard(struct vm *vm, gpa_t gpa, u64 size)
 	for (u64 nr = addr_to_fn(size); nr && !err; gfn += part, nr -= part) {
 		const struct vm_slot *slot = first_part(vm, gfn, nr, &part);
 
-		err = gmem_punch_hole(slot->file, vm_slot_index(slot, gfn), part);
+		err = slot ? punch(slot, gfn, part) : -EINVAL;
 	}
 	return err;
 }
@@ -205,12 +245,26 @@ int vm_convert(struct vm *vm, gpa_t gpa, u64 size, u64 *done)
 	for (; *done < size; *done += fn_to_addr(part)) {
 		gfn_t gfn = addr_to_fn(private_gpa + *done);
 		const struct vm_slot *slot = first_part(vm, gfn, addr_to_fn(size - *done), &part);
-		int err = gmem_convert(slot->file, vm_slot_index(slot, gfn), part, to_private);
+		int err;
 
+		if (!slot)
+			return -EINVAL;
+		err = gmem_convert(slot->shared, vm_slot_index(slot, gfn), part, to_private);
 		if (err)
 			return err;
 	}
 	return 0;
+}
+
+int vm_set_memory_attributes(struct vm *vm, gpa_t gpa, u64 size, u64 attributes)
+{
+	u64 done;
+
+	if (!vm->host->vm_memory_attributes)
+		return -ENOTTY;
+	if (attributes & ~GMEM_ATTRIBUTE_PRIVATE || gpa >> vm->shared_bit)
+		return -EINVAL;
+	return vm_convert(vm, attributes ? gpa : gpa | BIT_ULL(vm->shared_bit), size, &done);
 }
 
 int vm_track_dirty(struct vm *vm, gfn_t gfn, u64 nr)
@@ -271,7 +325,7 @@ static int add_page(struct vm *vm, gfn_t gfn)
 		if (ret)
 			return ret;
 		fault.invalidate_seq = mmu_invalidate_seq(vm->mmu);
-		if (!gmem_is_private(slot->file, vm_slot_index(slot, gfn)))
+		if (!gmem_is_private(slot->shared, vm_slot_index(slot, gfn)))
 			return -EINVAL;
 		ret = gmem_get_pfn(slot->file, vm_slot_index(slot, gfn), &fault.pfn, &leaf);
 		if (ret)

@@ -50,7 +50,7 @@ static bool is_mixed(const struct vm_slot *slot, gfn_t gfn, enum pg_level level)
 
 	first = max_u64(first, slot->mmu.base_gfn);
 	end = min_u64(end, vm_slot_end(slot));
-	return !gmem_is_uniform(slot->file, vm_slot_index(slot, first), end - first);
+	return !gmem_is_uniform(slot->shared, vm_slot_index(slot, first), end - first);
 }
 
 static void update_block(struct vm_slot *slot, gfn_t gfn, enum pg_level level)
@@ -100,7 +100,7 @@ void vm_slot_read_attributes(struct vm_slot *slot)
 	gfn_t gfn = slot->mmu.base_gfn, end = vm_slot_end(slot);
 	const enum pg_level top = PG_LEVEL_MAX_LEAF;
 
-	if (gmem_is_uniform(slot->file, slot->mmu.index, slot->mmu.npages))
+	if (gmem_is_uniform(slot->shared, slot->mmu.index, slot->mmu.npages))
 		return;
 	for (; gfn < end; gfn = fn_align_down(gfn, top) + pages_per_level(top))
 		if (is_mixed(slot, gfn, top))

@@ -61,10 +61,10 @@ static void on_kick_and_wait(void *vm)
 }
 
 /* ---- up --------------------------------------------------------------------------------------*/
-static bool on_leaf_ok(void *vm, gfn_t gfn, pfn_t pfn, enum pg_level level, bool private)
+/* The secure EPT has private leaves alone. */
+static bool on_private_leaf_ok(void *vm, gfn_t gfn, pfn_t pfn, enum pg_level level)
 {
-	(void)private;
-	return vm_leaf_ok(vm, gfn, pfn, level);
+	return vm_leaf_ok(vm, gfn, pfn, level, true);
 }
 
 static int make_td(struct vm *vm, const struct vm_config *cfg)
@@ -76,7 +76,7 @@ static int make_td(struct vm *vm, const struct vm_config *cfg)
 		.demote_lock = cfg->demote_lock,
 		.ops = {.kick_and_wait = on_kick_and_wait,
 			.vm_bugged = on_bugged,
-			.leaf_ok = cfg->mapping_check == VM_CHECK_TDX ? vm_leaf_ok : NULL,
+			.leaf_ok = cfg->mapping_check == VM_CHECK_TDX ? on_private_leaf_ok : NULL,
 			.vm = vm},
 	};
 	int err = td_create(vm->machine->tdx, &tc, &vm->td);
@@ -99,7 +99,7 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 		.external = &td_external_ops,
 		.external_ctx = vm->td,
 		.vm_bugged = on_bugged,
-		.leaf_ok = cfg->mapping_check == VM_CHECK_MMU ? on_leaf_ok : NULL,
+		.leaf_ok = cfg->mapping_check == VM_CHECK_MMU ? vm_leaf_ok : NULL,
 		.warn = on_warn,
 		.vm_ctx = vm,
 	};
@@ -107,6 +107,30 @@ static int make_mmu(struct vm *vm, const struct vm_config *cfg)
 
 	if (!err)
 		td_set_mmu(vm->td, vm->mmu);
+	return err;
+}
+
+/*
+ * Attributes are the VM's: those of a file that nobody else has, which holds its shared memory, too.
+ * References are counted beside its folios, so it stays in large ones.
+ */
+static int make_shared_file(struct vm_slot *slot, const struct vm_slot_config *sc)
+{
+	const struct gmem_config fc = {.size = fn_to_addr(sc->index + sc->npages),
+				       .backing = GMEM_THP,
+				       .folio_refs = GMEM_REFS_COUNTED};
+	struct gmem_file *shared;
+	int err;
+
+	/* A file of the other world: its folios follow its own attributes. */
+	if (!gmem_is_private(sc->file, 0) || gmem_nr_ranges(sc->file) != 1)
+		return -EINVAL;
+	err = gmem_create(slot->vm->host, &fc, &shared);
+	if (err)
+		return err;
+	slot->shared = shared;
+	err = gmem_bind(shared, sc->index, sc->npages, &vm_gmem_ops, slot);
+	slot->shared_bound = !err;
 	return err;
 }
 
@@ -119,7 +143,12 @@ static int make_slot(struct vm *vm, const struct vm_slot_config *sc)
 		return err;
 	slot->vm = vm;
 	slot->file = sc->file;
+	slot->shared = sc->file;
 	vm->nr_slots++;
+	if (vm->host->vm_memory_attributes)
+		err = make_shared_file(slot, sc);
+	if (err)
+		return err;
 	err = gmem_bind(slot->file, sc->index, sc->npages, &vm_gmem_ops, slot);
 	if (err)
 		return err;
@@ -284,6 +313,15 @@ static void destroy_vcpu(struct vcpu *vcpu)
 	sync_waitq_destroy(&vcpu->left);
 }
 
+void vm_unbind_slot(struct vm_slot *slot)
+{
+	if (slot->bound)
+		gmem_unbind(slot->file, slot);
+	if (slot->shared_bound)
+		gmem_unbind(slot->shared, slot);
+	slot->bound = slot->shared_bound = false;
+}
+
 /* Nothing of the TD's memory is mapped afterwards, and no file comes to it any more. */
 static void leave_memory(struct vm *vm)
 {
@@ -297,10 +335,16 @@ static void leave_memory(struct vm *vm)
 		td_release_key(vm->td);
 	}
 	for (u32 i = 0; i < vm->nr_slots; i++)
-		if (vm->slots[i].bound)
-			gmem_unbind(vm->slots[i].file, &vm->slots[i]);
+		vm_unbind_slot(&vm->slots[i]);
 	if (vm->mmu)
 		mmu_destroy(vm->mmu);
+}
+
+static void destroy_slot(struct vm_slot *slot)
+{
+	mmu_slot_destroy(&slot->mmu);
+	if (slot->shared != slot->file)
+		gmem_release(slot->shared);
 }
 
 void vm_destroy(struct vm *vm)
@@ -311,7 +355,7 @@ void vm_destroy(struct vm *vm)
 	vm->nr_vcpus = 0;
 	leave_memory(vm);
 	for (u32 i = 0; i < vm->nr_slots; i++)
-		mmu_slot_destroy(&vm->slots[i].mmu);
+		destroy_slot(&vm->slots[i]);
 	if (vm->own_file)
 		gmem_release(vm->own_file);
 	if (vm->td)
@@ -355,6 +399,11 @@ struct mmu_slot *vm_slot_at(struct vm *vm, u32 i)
 struct gmem_file *vm_file_at(struct vm *vm, u32 i)
 {
 	return vm->slots[i].file;
+}
+
+struct gmem_file *vm_shared_file_at(struct vm *vm, u32 i)
+{
+	return vm->slots[i].shared;
 }
 
 struct vcpu *vm_vcpu(struct vm *vm, u32 i)

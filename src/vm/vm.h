@@ -37,6 +37,12 @@ struct machine_config {
 	const struct seam_profile *profile;
 	bool dynamic_pamt;
 	u64 planted_bugs;
+	/*
+	 * As KVM's module parameter of that name. Off: private and shared memory and the attributes are in
+	 * one file, converted in place by gmem_set_attributes(). On: a VM has attributes of its own, set by
+	 * vm_set_memory_attributes(), its private memory in the file, shared memory in another of its own.
+	 */
+	bool vm_memory_attributes;
 	/* Stands before seamcall(), which it calls: to inject failures, to record. NULL: nothing does */
 	u64 (*seamcall)(struct lp *lp, struct tdx_regs *r);
 	/* Called before the module is loaded, to listen from its first call on; 0 or -errno. May be NULL */
@@ -150,6 +156,8 @@ struct mmu_slot *vm_slot(struct vm *vm);  /* the first one */
 u32 vm_nr_slots(const struct vm *vm);
 struct mmu_slot *vm_slot_at(struct vm *vm, u32 i);
 struct gmem_file *vm_file_at(struct vm *vm, u32 i);
+/** vm_shared_file_at - shared memory of slot @i: the same file, unless attributes are the VM's */
+struct gmem_file *vm_shared_file_at(struct vm *vm, u32 i);
 struct vcpu *vm_vcpu(struct vm *vm, u32 i);
 struct vm_stats vm_stats(const struct vm *vm);
 
@@ -185,6 +193,28 @@ void vm_kick_and_wait(struct vm *vm);
  * Return: 0; -EINVAL for a range that isn't in memory; -ENOMEM (what was split stays split); -EIO.
  */
 int vm_track_dirty(struct vm *vm, gfn_t gfn, u64 nr);
+
+/**
+ * vm_set_memory_attributes - [@gpa, @gpa + @size) is private or shared memory of @vm from now on
+ *
+ * @attributes: 0 or GMEM_ATTRIBUTE_PRIVATE. The call of machine_config.vm_memory_attributes: other VMs
+ * on the file don't notice. Leaves across an end are split, the range is unmapped on both sides, the
+ * attribute changes. What its pages held as private memory stays in the file until a hole is punched
+ * there, but no guest sees it again.
+ * Return: 0; -ENOTTY where attributes are the file's; -EINVAL: unaligned, empty, not memory, other
+ * attributes; -ENOMEM or -EIO, with whole slots changed and nothing in the one that failed.
+ */
+int vm_set_memory_attributes(struct vm *vm, gpa_t gpa, u64 size, u64 attributes);
+
+/**
+ * vm_delete_slot - slot number @i of a living VM goes: nothing is mapped there, nor ever will be
+ *
+ * Whole leaves go, at their size, and none is split; other slots aren't touched. Later faults there end
+ * vcpu_run() with -EFAULT. What the file holds, and its attributes, stay; the caller keeps the file
+ * until the VM is gone, as before. Makes calls on the calling thread's LP. One at a time.
+ * Return: 0; -EINVAL: there is no such slot (any more).
+ */
+int vm_delete_slot(struct vm *vm, u32 i);
 
 /**
  * vm_memory_failure - the frame behind @gpa (a private GPA) has failed

@@ -93,13 +93,37 @@ class BadTrace(unittest.TestCase):
 
     def test_bad_values(self):
         """Unknown values name the option, what was found, and what would do."""
-        for option, value, expected in (("--pages", "3m", "2m or 4k"), ("--pages", "1g", "later"),
+        for option, value, expected in (("--pages", "3m", "2m, 4k or 1g"),
                                         ("--accept", "never", "lazy, eager or touch"),
                                         ("--accept-level", "8k", "2m or 4k"),
                                         ("--module", "9.9", "1.5.28"),
                                         ("--dpamt", "maybe", "on or off"),
-                                        ("--backing", "tape", "thp or 4k"),
-                                        ("--backing", "hugetlb-1g", "later"),
+                                        ("--accept-level", "1g", "2m or 4k"),
+                                        ("--backing", "tape",
+                                         "thp, 4k, hugetlb-2m or hugetlb-1g"),
+                                        ("--backing", "hugetlb", "hugetlb-2m or hugetlb-1g"),
+                                        ("--folio-split", "even", "nonuniform or uniform"),
+                                        ("--folio-refs", "none", "split or counted"),
+                                        ("--restructure", "never", "prealloc or late"),
+                                        ("--convert-order", "zap",
+                                         "split-folio-zap, zap-folio or folio-zap"),
+                                        ("--mapping-check", "gmem", "mmu, tdx or trust"),
+                                        ("--mapping-form", "huge", "original or folio"),
+                                        ("--failure-scope", "all", "page or folio"),
+                                        ("--vmemmap", "yes", "on or off"),
+                                        ("--pool", "0", "number of huge pages"),
+                                        ("--pool", "-1", "number of huge pages"),
+                                        ("--pool", "many", "number of huge pages"),
+                                        ("--fail", "banana", "GPA@EVENT"),
+                                        ("--fail", "0x1000", "GPA@EVENT"),
+                                        ("--fail", "0x1000:4K@1", "GPA@EVENT"),
+                                        ("--fail", "0x1000@", "GPA@EVENT"),
+                                        ("--fail", "@5", "GPA@EVENT"),
+                                        ("--fail", "0x1000@1/4K", "GPA@EVENT"),
+                                        ("--fail", "0x1000@0", "from 1"),
+                                        ("--fail", "0x80000000@1", "outside memory"),
+                                        ("--fail", "0xffffffffffffffff@1", "outside memory"),
+                                        ("--fail", "0x1000@745169", "745168 events"),
                                         ("--memory", "big", "size"), ("--memory", "32T", "16T"),
                                         ("--vcpus", "0", "1 to 512"), ("--seed", "x", "number"),
                                         ("--discard", "0x1001:4K@1", "whole 4K"),
@@ -136,10 +160,7 @@ class BadTrace(unittest.TestCase):
 
     def test_later_options(self):
         """An option that comes later is refused as such."""
-        for option in ("--folio-split", "--folio-refs", "--restructure", "--convert-order",
-                       "--mapping-check", "--vmemmap", "--fail", "--time"):
-            with self.subTest(option=option):
-                self.refused(TRACE, option, "x", words=(option, "comes later"))
+        self.refused(TRACE, "--time", "x", words=("--time", "comes later"))
 
     def test_missing_input_and_value(self):
         """A missing INPUT, a missing value and a second INPUT are named."""
@@ -152,6 +173,28 @@ class BadTrace(unittest.TestCase):
         self.refused(TRACE, "--compare", "--pages", "4k", words=("--compare", "--pages"))
         self.refused(TRACE, "--compare", "--json", "-", words=("--compare", "--json"))
         self.refused(TRACE, "--dpamt", "on", "--module", "1.5.05", words=("--dpamt", "1.5.05"))
+        for option, value in (("--vmemmap", "on"), ("--vmemmap", "off"), ("--pool", "1024")):
+            for backing in ((), ("--backing", "thp"), ("--backing", "4k")):
+                self.refused(TRACE, option, value, *backing, words=(option, "beside --backing"))
+
+    def test_pool_too_small(self):
+        """A pool that memory doesn't fit into is refused at start, with how much is missing."""
+        for backing, pool, missing, needed in (("hugetlb-1g", "1", "1 page of 1G", "2"),
+                                               ("hugetlb-2m", "1000", "24 pages of 2M", "1024"),
+                                               ("hugetlb-2m", "2000M", "24 pages of 2M", "1024"),
+                                               ("hugetlb-1g", "1G", "1 page of 1G", "2")):
+            with self.subTest(backing=backing, pool=pool):
+                self.refused(TRACE, "--backing", backing, "--pool", pool,
+                             words=("--pool", pool, missing + " missing", f"at least {needed} "))
+        self.refused(TRACE, "--backing", "hugetlb-1g", "--memory", "2049M", "--pool", "2",
+                     words=("1 page of 1G missing", "at least 3 "))
+        self.refused(TRACE, "--backing", "hugetlb-1g", "--pool", "2500M",
+                     words=("--pool", "multiple of 1G"))
+        self.refused(TRACE, "--backing", "hugetlb-1g", "--pool", "16385", words=("--pool", "16T"))
+
+    def test_too_many_failures(self):
+        """More failures than there is room for are refused."""
+        self.refused(TRACE, *(["--fail", "0x1000@1"] * 65), words=("--fail", "at most 64"))
 
     def test_json_that_cant_be_written(self):
         """A JSON file that can't be written is named."""

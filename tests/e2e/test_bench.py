@@ -16,7 +16,10 @@ NAMES = {
     "lines/s": ("seamcall-script-lines",),
     "us": ("host-start-1g", "host-start-16t", "split-2m", "split-2m-host", "promote-2m",
            "convert-4k", "punch-split-12t"),
+    "ms": ("big-td",),
 }
+# What takes long, or much memory, runs only where it is named.
+BY_NAME = {"big-td"}
 
 
 class Bench(unittest.TestCase):
@@ -56,12 +59,13 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.stdout.count("floor: "), len(listed))
 
     def test_every_benchmark_runs(self):
-        """Without a name all run, and each has a row of the schema, with a floor but for starts."""
+        """Without a name all others run; each has a row of the schema, with a floor but for starts."""
         done = call("bench", "--json", "-")
         self.assertEqual(done.returncode, 0, done.stderr)
         rows = self.rows(done.stdout)
         self.assertEqual({(r["name"], r["unit"]) for r in rows.values()},
-                         {(name, unit) for unit, names in NAMES.items() for name in names})
+                         {(name, unit) for unit, names in NAMES.items() for name in names
+                          if name not in BY_NAME})
         for name, row in rows.items():
             with self.subTest(name=name):
                 self.check_row(row)
@@ -94,7 +98,9 @@ class Bench(unittest.TestCase):
     def test_debates_name_every_policy(self):
         """Each range of docs/debates.md has a row for each policy that `septum run` offers."""
         usage = call("run", "--help").stdout
-        rows = re.findall(r"^\| (.*?) \| `(.*?)` \|", (ROOT / "docs/debates.md").read_text(), re.M)
+        sections = re.split(r"^(?=## )", (ROOT / "docs/debates.md").read_text(), flags=re.M)
+        text = "".join(section for section in sections if not section.startswith("## 001"))
+        rows = re.findall(r"^\| (.*?) \| `(.*?)` \|", text, re.M)
         offered = []
         for option in ("--split-range", "--split-metadata", "--demote-lock"):
             words = re.search(option + r"[ =](\S+)", usage).group(1).split("|")
@@ -105,6 +111,21 @@ class Bench(unittest.TestCase):
         self.assertEqual({word for _, word in rows}, {word for words in offered for word in words})
         for found in by_range:
             self.assertIn(found, offered + [[]])
+
+    def test_debates_name_every_choice_of_thread_001(self):
+        """The sections on memory files have a row for each value of each of thread 001's options."""
+        usage = call("run", "--help").stdout
+        text = (ROOT / "docs/debates.md").read_text()
+        rows = "".join(line for section in re.split(r"^## ", text, flags=re.M)
+                       if section.startswith("001: ")
+                       for line in section.splitlines() if line.startswith("| "))
+        for option in ("--folio-split", "--folio-refs", "--restructure", "--convert-order",
+                       "--mapping-check", "--mapping-form"):
+            self.assertIn(option, text)
+            words = re.search(option + r"[ =](\S+)", usage)
+            if words:
+                for word in words.group(1).split("|"):
+                    self.assertIn(f"`{word}`", rows)
 
     def test_debates_answer_each_question(self):
         """Each section of docs/debates.md with a table ends in a conclusion; each time has a floor."""
@@ -122,6 +143,43 @@ class Bench(unittest.TestCase):
                      "12 TiB, 2M leaves", "12 TiB, 1G leaves"):
             self.assertEqual(len(re.findall(rf"^\| {what} \| `(?:ends|walk|two-walks)` \|", text,
                                             flags=re.M)), 3, what)
+
+    def big_td(self, tables_4k):
+        """What a TD of 2.5 TiB must have, by arithmetic: {level: (leaves, tables, descriptors)}."""
+        gib = 2560
+        return {"2m": (gib * 512, gib + gib // 512, gib),
+                "1g": (gib, gib // 512, gib),
+                "4k": (gib << 18, tables_4k, gib << 12)}
+
+    def test_big_td_document(self):
+        """docs/big-td.md says what arithmetic says of tables, descriptors and pairs."""
+        text = (ROOT / "docs/big-td.md").read_text()
+        cells = [[cell.strip() for cell in line.strip("|").split("|")]
+                 for line in text.splitlines() if re.match(r"\| [0-9]", line)]
+        rows = {row[0].split(",")[0].lower(): row[1:] for row in cells}
+        # 64 GiB at 4K have 32,768 tables, 64 above them and one above these; this, 40 times.
+        for level, (leaves, tables, pages) in self.big_td(40 * (32768 + 64 + 1)).items():
+            row = rows[level]
+            self.assertEqual(int(row[0]), leaves)
+            self.assertEqual(int(row[2]), tables)
+            self.assertAlmostEqual(float(row[6]), pages * 4096 / 2**20, places=1)
+        self.assertIn("computed", text)
+
+    def test_big_td(self):
+        """A TD of 2.5 TiB is mapped at 2M and 1G; the program stays below 1 GiB (4K is computed)."""
+        done = call("bench", "walk", "--json", "-")
+        if json.loads(done.stdout)["machine"]["build"] != "release":
+            self.skipTest("takes a minute in this build")
+        done = call("bench", "big-td", "--json", "-")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        row = self.rows(done.stdout)["big-td"]
+        self.assertLess(row["peak_resident_bytes"], 2**30)
+        self.assertEqual([m["computed"] for m in row["mapped"]], [False, False, True])
+        want = self.big_td(40 * (32768 + 64 + 1))
+        for m in row["mapped"]:
+            leaves, tables, pages = want[m["level"]]
+            self.assertEqual((m["leaves"], m["sept_table_pages"], m["vmemmap_bytes"]),
+                             (leaves, tables, pages * 4096))
 
     def refused(self, *args, words):
         done = call("bench", *args)

@@ -201,7 +201,7 @@ static void planted_bugs(void **state)
 	assert_int_equal(events_listen(s.events, &m, &s.tracer), 0);
 	assert_int_equal(events_close(s.events), 0);
 	read_file(s.path, text);
-	assert_non_null(strstr(text, " private-hkid=32 bugs=skip-kick,stale-tlb\nend 2\n"));
+	assert_non_null(strstr(text, " private-hkid=32 bugs=stale-tlb,skip-kick\nend 2\n"));
 	unlink(s.path);
 }
 #endif

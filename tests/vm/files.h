@@ -30,7 +30,7 @@ struct files_config {
 	u32 nr_slots;
 	u64 machine_bytes; /* 0: as much as the file and 256 MiB */
 	u64 spare_pages;   /* of the pool, beyond what the file needs */
-	bool vmemmap, dynamic_pamt;
+	bool vmemmap, dynamic_pamt, vm_memory_attributes;
 	u64 planted_bugs;
 	struct vm_config vm; /* the rest of it */
 };
@@ -105,6 +105,7 @@ static inline void files_up(struct files *f, const struct files_config *c)
 		.profile = seam_profile_at(0),
 		.dynamic_pamt = c->dynamic_pamt,
 		.planted_bugs = c->planted_bugs,
+		.vm_memory_attributes = c->vm_memory_attributes,
 	};
 
 	memset(f, 0, sizeof(*f));
