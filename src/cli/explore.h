@@ -47,7 +47,11 @@ void explore_output_progress(void *ctx, u32 tasks_done, u64 executions);
 /** explore_output_end - totals. Return: an exit status */
 int explore_output_end(struct explore_output *o, double seconds);
 
-/** explore_ranks_join - c->ranks, if mpirun started us; 0 or an exit status, with the reason told */
+/**
+ * explore_ranks_join - c->ranks, if mpirun started us
+ *
+ * Return: 0; an exit status, with the reason told; -1: rank 0 tells it
+ */
 int explore_ranks_join(struct explore_command *c, struct ranks *ranks);
 /**
  * explore_ranks_hush - ranks 1 and up say nothing of a command line that rank 0 reads too

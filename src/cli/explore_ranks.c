@@ -11,14 +11,17 @@ int explore_ranks_join(struct explore_command *c, struct ranks *ranks)
 {
 	char why[128] = "no memory";
 	u32 index;
+	int err;
 
 	if (!ranks_expected(&index))
 		return 0;
-	if (!ranks_join(ranks, why, sizeof(why))) {
+	err = ranks_join(ranks, why, sizeof(why));
+	if (!err) {
 		c->ranks = ranks;
 		return 0;
 	}
-	return index ? EXIT_CANT_RUN : cli_error(EXIT_CANT_RUN, "explore: mpirun: %s", why);
+	/* All have the same to say; mpirun ends all when the first has an exit status. */
+	return index && err == -ENOSYS ? -1 : cli_error(EXIT_CANT_RUN, "explore: mpirun: %s", why);
 }
 
 /* Return: where standard error is kept meanwhile; -1: nothing was changed */
