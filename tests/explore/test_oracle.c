@@ -280,8 +280,9 @@ static bool held_out_and_inside(struct world *w, const struct sched_view *v)
 static bool freed_too_early(struct world *w, const struct sched_view *v)
 {
 	(void)v;
-	w->retired[0] = (struct world_retired){1, UINT64_MAX};
-	w->nr_retired = !w->m.host->private[1];
+	/* The host's last frame is no table. */
+	w->retired[0] = (struct world_retired){w->m.host->nr_frames - 1, UINT64_MAX};
+	w->nr_retired = 1;
 	return false;
 }
 
@@ -359,7 +360,11 @@ static const struct damage damages[] = {
 	{"leak", READ, kept_frame, {0}},
 	{"kicked", MAPPED "thread a.0\nread 0x200000\nread 0x200000\n", kicked_long_ago, {0}},
 	{"held-out", PUNCH, held_out_and_inside, {0}},
-	{"readers", ACCEPT, freed_too_early, {0}},
+	/* Attributes of both kinds: faults read a tree of them. */
+	{"readers",
+	 A "setup\na.0: share 0x400000 4K\nthread a.0\naccept 0x200000 2m\n",
+	 freed_too_early,
+	 {0}},
 	{"deadlock", A "thread a.0\naccept 0x200000 2m\n", lock_of_nobody, {0}},
 	{"lost-wakeup", PUNCH, never_leaves, {0}},
 	{"livelock", ACCEPT, endless_invalidation, {0}},
