@@ -8,7 +8,7 @@
 #include "bench/debates.h"
 #include "cli/run.h"
 
-#define SPLITS 2000
+#define SPLITS 2000u
 #define BLOCK_PAGES 512ULL
 #define WAIT_NS 1000 /* a wait for the lock that is worth the name */
 
@@ -145,7 +145,7 @@ static const char text[] =
 	"With Dynamic PAMT a DEMOTE can meet another TD's PAMT.ADD or PAMT.REMOVE in the 2M range "
 	"that its pair lies\nin, which makes it BUSY. `--demote-lock always` takes their lock for "
 	"each DEMOTE; `retry` for the second try\nonly, after holding vCPUs out and a kick. One TD "
-	"splits a leaf %d times; alone, or while another one maps\nand removes the only 4K page of "
+	"splits a leaf %u times; alone, or while another one maps\nand removes the only 4K page of "
 	"that range as fast as it can. A wait is 1 us or more between TRACK and DEMOTE\n(or the "
 	"two "
 	"DEMOTEs). Times in us, medians.\n\n"

@@ -146,7 +146,7 @@ int search_once(struct search *s, const struct explore_injection *injection,
 	err = s->runner->execute(s->runner->ctx, &setup, &trailing, &t, &s->record, &s->out);
 	if (err)
 		return err;
-	s->preemptions = s->apart ? t.trail->preemptions : t.preemptions;
+	s->preemptions = s->apart && t.trail ? t.trail->preemptions : t.preemptions;
 	if (!s->max_steps)
 		s->max_steps = max_u64(MOST_TIMES_FIRST * s->out.steps, LEAST_MAX_STEPS);
 	r->executions++;
