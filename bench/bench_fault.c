@@ -63,10 +63,7 @@ static bool next_page(struct accepter *a)
 
 static void stop(struct accepter *a)
 {
-	a->call = (struct tdx_regs){.rax = TDG_VP_VMCALL,
-				    .rcx = BIT_ULL(10) | BIT_ULL(11),
-				    .r10 = VM_HC_VENDOR,
-				    .r11 = VM_HC_STOP};
+	a->call = vm_hypercall(VM_HC_VENDOR, VM_HC_STOP, 0, 0);
 	tdcall(a->lp, &a->call);
 }
 

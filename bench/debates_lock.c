@@ -20,6 +20,7 @@ struct idler {
 	u64 stays; /* how often it has come inside */
 	u32 stop;
 	int ret;
+	struct tdx_regs call;
 };
 
 struct scene {
@@ -46,10 +47,6 @@ struct result {
 static void idler_run(struct lp *lp, void *guest)
 {
 	struct idler *idler = guest;
-	struct tdx_regs stop = {.rax = TDG_VP_VMCALL,
-				.rcx = BIT_ULL(10) | BIT_ULL(11),
-				.r10 = VM_HC_VENDOR,
-				.r11 = VM_HC_STOP};
 
 	sync_fetch_add(&idler->stays, 1);
 	while (!sync_load_acquire(&idler->stop)) {
@@ -57,7 +54,8 @@ static void idler_run(struct lp *lp, void *guest)
 			return;
 		sync_relax();
 	}
-	tdcall(lp, &stop);
+	idler->call = vm_hypercall(VM_HC_VENDOR, VM_HC_STOP, 0, 0);
+	tdcall(lp, &idler->call);
 }
 
 static void idler_main(void *arg)

@@ -23,10 +23,7 @@ static void pages_run(struct lp *lp, void *guest)
 	for (; g->next < g->end; g->next += pages_per_level(g->level))
 		if (!use_page(lp, g))
 			return;
-	g->call = (struct tdx_regs){.rax = TDG_VP_VMCALL,
-				    .rcx = BIT_ULL(10) | BIT_ULL(11),
-				    .r10 = VM_HC_VENDOR,
-				    .r11 = VM_HC_STOP};
+	g->call = vm_hypercall(VM_HC_VENDOR, VM_HC_STOP, 0, 0);
 	tdcall(lp, &g->call);
 }
 

@@ -128,7 +128,7 @@ static bool handle_ve(struct seq_run *r, struct lp *lp)
 /* ---- hypercalls ------------------------------------------------------------------------------*/
 
 /* Return: the answer is in guest.call */
-static bool hypercall(struct seq_run *r, struct lp *lp, u64 type, u64 number, u64 r12, u64 r13)
+static bool hypercall(struct seq_run *r, struct lp *lp, u64 vendor, u64 number, u64 r12, u64 r13)
 {
 	struct seq_guest *g = &r->guest;
 
@@ -137,14 +137,7 @@ static bool hypercall(struct seq_run *r, struct lp *lp, u64 type, u64 number, u6
 		return true;
 	}
 	g->called = true;
-	g->call = (struct tdx_regs){
-		.rax = TDG_VP_VMCALL,
-		.rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-		.r10 = type,
-		.r11 = number,
-		.r12 = r12,
-		.r13 = r13,
-	};
+	g->call = vm_hypercall(vendor, number, r12, r13);
 	tdcall(lp, &g->call);
 	return false;
 }

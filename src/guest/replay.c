@@ -193,14 +193,7 @@ bool replay_wait(struct lp *lp)
 
 bool replay_vmcall(struct lp *lp, struct replay_vcpu *v, u64 r10, u64 r11, u64 r12, u64 r13)
 {
-	v->call = (struct tdx_regs){
-		.rax = TDG_VP_VMCALL,
-		.rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-		.r10 = r10,
-		.r11 = r11,
-		.r12 = r12,
-		.r13 = r13,
-	};
+	v->call = vm_hypercall(r10, r11, r12, r13);
 	return tdcall(lp, &v->call);
 }
 

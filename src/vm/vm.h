@@ -240,4 +240,22 @@ int vm_memory_failure(struct vm *vm, gpa_t gpa);
 #define VM_HC_INVALID_OPERAND 0x8000000000000000ULL
 #define VM_HC_DISCARD 2 /* R12 = GPA, R13 = bytes: the guest gives memory back, contents and all */
 
+/**
+ * vm_hypercall - what guest code hands to tdcall() for one: @vendor is 0 or VM_HC_VENDOR
+ *
+ * The TDCALL ends the guest's stay. The answer is written to the registers given there when the vCPU
+ * is run again, so they live as long as the VM.
+ */
+static inline struct tdx_regs vm_hypercall(u64 vendor, u64 number, u64 r12, u64 r13)
+{
+	return (struct tdx_regs){
+		.rax = TDG_VP_VMCALL,
+		.rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
+		.r10 = vendor,
+		.r11 = number,
+		.r12 = r12,
+		.r13 = r13,
+	};
+}
+
 #endif

@@ -25,12 +25,7 @@ static bool hypercall(struct program *p, struct lp *lp, u64 type, u64 number, co
 		return true;
 	}
 	p->called = true;
-	p->call = (struct tdx_regs){.rax = TDG_VP_VMCALL,
-				    .rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-				    .r10 = type,
-				    .r11 = number,
-				    .r12 = op->gpa,
-				    .r13 = op->value};
+	p->call = vm_hypercall(type, number, op->gpa, op->value);
 	tdcall(lp, &p->call);
 	return false;
 }

@@ -97,12 +97,9 @@ static bool convert_here(struct lp *lp, struct tour *t)
 		return true;
 	}
 	t->called = true;
-	t->call =
-		(struct tdx_regs){.rax = TDG_VP_VMCALL,
-				  .rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-				  .r11 = VM_HC_MAP_GPA,
-				  .r12 = fn_to_addr(t->next) | (t->what == SHARE ? BIT_ULL(47) : 0),
-				  .r13 = fn_to_addr(nr)};
+	t->call = vm_hypercall(0, VM_HC_MAP_GPA,
+			       fn_to_addr(t->next) | (t->what == SHARE ? BIT_ULL(47) : 0),
+			       fn_to_addr(nr));
 	tdcall(lp, &t->call);
 	return false;
 }
@@ -118,10 +115,7 @@ static void tour_run(struct lp *lp, void *guest)
 								: touch_here(lp, t);
 	if (!fine)
 		return;
-	t->call = (struct tdx_regs){.rax = TDG_VP_VMCALL,
-				    .rcx = BIT_ULL(10) | BIT_ULL(11),
-				    .r10 = VM_HC_VENDOR,
-				    .r11 = VM_HC_STOP};
+	t->call = vm_hypercall(VM_HC_VENDOR, VM_HC_STOP, 0, 0);
 	tdcall(lp, &t->call);
 }
 
