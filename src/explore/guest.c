@@ -5,6 +5,7 @@
  * TDCALL says so, and goes on with the same operation at the next; functions that may leave return
  * false to ask for it.
  */
+#include <errno.h>
 #include <inttypes.h>
 
 #include "explore/world.h"
@@ -156,21 +157,15 @@ static bool handle_ve(struct world_guest *g, struct lp *lp)
 /* ---- hypercalls ------------------------------------------------------------------------------*/
 
 /* Return: the answer is in g->call */
-static bool hypercall(struct world_guest *g, struct lp *lp, u64 type, u64 number, u64 r12, u64 r13)
+static bool hypercall(struct world_guest *g, struct lp *lp, u64 vendor, u64 number, u64 r12,
+		      u64 r13)
 {
 	if (g->called) {
 		g->called = false;
 		return true;
 	}
 	g->called = true;
-	g->call = (struct tdx_regs){
-		.rax = TDG_VP_VMCALL,
-		.rcx = BIT_ULL(10) | BIT_ULL(11) | BIT_ULL(12) | BIT_ULL(13),
-		.r10 = type,
-		.r11 = number,
-		.r12 = r12,
-		.r13 = r13,
-	};
+	g->call = vm_hypercall(vendor, number, r12, r13);
 	world_tdcall(g->actor->w, lp, &g->call);
 	return false;
 }
@@ -279,6 +274,22 @@ static void run_guest(struct lp *lp, void *guest)
 
 static const struct guest_ops guest_ops = {.run = run_guest};
 
+/*
+ * The host refused an access to the other side than the page is on: somebody converts it, and the
+ * guest is about to hear. To run the vCPU until then would be taken for zero-stepping by the module,
+ * which lets it in no more before there is memory where it wanted some.
+ */
+static void wait_for_sides(struct world_guest *g)
+{
+	gpa_t gpa = vcpu_fault_gpa(vm_vcpu(g->td->vm, g->vcpu));
+	bool shared = gpa >> g->td->shared_bit & 1;
+	gfn_t gfn = addr_to_fn(gpa & ~BIT_ULL(g->td->shared_bit));
+
+	while (is_shared(g->td, gfn) == shared &&
+	       gmem_is_private(vm_file(g->td->vm), gfn) == shared)
+		sync_relax();
+}
+
 void world_guest_ops(struct world_actor *a, u32 td, u32 vcpu, const struct program_op *ops, u32 nr)
 {
 	struct world_guest *g = &a->guest;
@@ -299,8 +310,9 @@ void world_guest_ops(struct world_actor *a, u32 td, u32 vcpu, const struct progr
 			}
 		}
 		again = oracle_run_ended(a, g, err);
-		/* The host couldn't, for now: others have to go on first. */
-		if (again && err)
-			sync_relax();
+		if (again && err == -EFAULT)
+			wait_for_sides(g);
+		else if (again && err)
+			sync_relax(); /* the host couldn't, for now: others have to go on first */
 	} while (again);
 }

@@ -174,12 +174,12 @@ int search_once(struct search *s, const struct explore_injection *injection,
 /* ---- ways of searching -----------------------------------------------------------------------*/
 static int exhaustive(struct search *s, u64 limit)
 {
-	bool complete = true;
+	bool through = true;
 	int err = 0;
 
-	for (u32 bound = 0; bound <= s->options->bound && complete && !err; bound++)
-		err = search_exhaust(s, bound, limit, &complete);
-	s->result->complete = complete && !err;
+	for (u32 bound = 0; bound <= s->options->bound && through && !err; bound++)
+		err = search_exhaust(s, bound, limit, &through);
+	s->result->complete = through && !err && !s->partial;
 	return err;
 }
 
@@ -202,16 +202,16 @@ static int pct(struct search *s, u64 runs)
 
 static int automatic(struct search *s)
 {
-	u64 runs = s->options->runs, first = runs, rest;
+	const struct explore_result *r = s->result;
+	u64 runs = s->options->runs, first = runs;
 	int err;
 
 	if (s->program->nr_threads > 2)
 		first = runs ? min_u64(runs, AUTO_EXHAUSTIVE_RUNS) : AUTO_EXHAUSTIVE_RUNS;
 	err = exhaustive(s, first);
-	if (err || s->result->complete || s->result->failed || s->program->nr_threads <= 2)
+	if (err || r->complete || r->failed || (runs && r->executions >= runs))
 		return err;
-	rest = runs ? runs - first : AUTO_PCT_RUNS;
-	return rest ? pct(s, rest) : 0;
+	return pct(s, runs ? runs - r->executions : AUTO_PCT_RUNS);
 }
 
 /* sched_replay, and a note of where it stopped. */

@@ -30,7 +30,10 @@
  * Rule 1 relies on all schedules below being done, and sleepers leave out some whose equals are
  * elsewhere: so while anybody sleeps rule 1 isn't used.
  *
- * Main goes on whenever it can, and leaving it costs nothing: it creates threads and joins them.
+ * Main goes on whenever it can until it waits for threads, and from then on when nobody else goes on:
+ * it sets up, creates threads, joins them and looks at the end. Its steps are tried in no other order,
+ * and going to it and leaving it cost nothing.
+ * An execution can be too long to look back over all of it; then the search isn't whole, and says so.
  * A thread that sched.h's guarantee 3 bars for turning in a loop without news is not offered; such a
  * turn isn't missing, it belongs to no schedule.
  */
@@ -79,7 +82,7 @@ static int stop(struct exhaust *e, int error, const char *strange)
 
 static bool is_preemption(const struct race_node *n)
 {
-	return n->running_enabled && n->thread != n->running;
+	return n->running_enabled && n->thread != n->running && n->thread != SCHED_MAIN_THREAD;
 }
 
 /* Who sleeps after the step of the last node: a sleeper's next step stays the same. */
@@ -141,8 +144,9 @@ static int go_on(struct exhaust *e, const struct sched_view *v)
 		n->asleep = still_asleep(last, v);
 		n->spent = last->spent + is_preemption(last);
 	}
-	may = n->enabled & ~n->asleep;
-	if (n->enabled & bit(SCHED_MAIN_THREAD)) {
+	n->waited = last && (last->waited || last->op.kind == SCHED_JOIN);
+	may = n->enabled & ~n->asleep & ~bit(SCHED_MAIN_THREAD);
+	if (n->enabled & bit(SCHED_MAIN_THREAD) && (!n->waited || !may)) {
 		n->thread = SCHED_MAIN_THREAD;
 		n->opened = true;
 	} else if (!may) {
@@ -170,7 +174,7 @@ static const struct sched_policy exhaust_policy = {.choose = choose};
 /* The first choice of @n is done: who else must be tried? */
 static u32 alternatives(const struct exhaust *e, const struct race_node *n)
 {
-	u32 others = n->enabled & ~n->asleep & ~bit(n->thread);
+	u32 others = n->enabled & ~n->asleep & ~bit(n->thread) & ~bit(SCHED_MAIN_THREAD);
 
 	if (n->running_enabled)
 		return n->spent < e->bound && (n->raced || n->asleep) ? others : 0;
@@ -213,7 +217,7 @@ static void fail_strange(struct search *s, const char *what)
 	snprintf(f->text, sizeof(f->text), "%s", what);
 }
 
-int search_exhaust(struct search *s, u32 bound, u64 limit, bool *complete)
+int search_exhaust(struct search *s, u32 bound, u64 limit, bool *through)
 {
 	struct exhaust e = {.bound = bound};
 	bool done = false;
@@ -232,7 +236,8 @@ int search_exhaust(struct search *s, u32 bound, u64 limit, bool *complete)
 		if (!err && !s->result->failed)
 			done = backtrack(&e);
 	}
-	*complete = done;
+	*through = done;
+	s->partial |= e.path.too_long;
 	race_path_free(&e.path);
 	return err;
 }

@@ -37,6 +37,7 @@ struct search {
 	struct explore_outcome out;   /* of the last execution */
 	u32 preemptions;	      /* in the last execution */
 	u64 max_steps; /* of an execution, by what the first one took; 0: not known yet */
+	bool partial;  /* search_exhaust() has left out what it can't look at */
 	bool apart;    /* executions are in other processes: a policy's state doesn't come back */
 };
 
@@ -61,9 +62,11 @@ static inline bool search_may_go_on(const struct search *s, u64 limit)
 
 /**
  * search_exhaust - every schedule with at most @bound preemptions, up to commuting steps
- * @complete: none was left out; false too when a failure ended it
+ * @through: it came to its end; false too when a failure ended it
+ *
+ * s->partial becomes true where some were left out all the same.
  */
-int search_exhaust(struct search *s, u32 bound, u64 limit, bool *complete);
+int search_exhaust(struct search *s, u32 bound, u64 limit, bool *through);
 
 /**
  * search_shrink - s->result->failure's schedule, shorter, failing in the same oracle line
@@ -86,8 +89,8 @@ extern const struct sched_policy search_lenient;
 
 static inline bool search_is_preemption(const struct sched_view *v, u32 choice)
 {
-	return choice != v->running && v->running != SCHED_MAIN_THREAD &&
-	       v->thread[v->running].enabled;
+	return choice != v->running && choice != SCHED_MAIN_THREAD &&
+	       v->running != SCHED_MAIN_THREAD && v->thread[v->running].enabled;
 }
 
 #endif

@@ -32,8 +32,8 @@ bool race_conflict(const struct sched_op *a, const struct sched_op *b)
 }
 
 /*
- * An execution as long as this doesn't end: what else could have happened so far on is of no use, and
- * looking for it takes time as the square of the length.
+ * An execution as long as this hardly ends: what else could have happened so far on is of little use,
+ * and looking for it takes time as the square of the length.
  */
 #define MOST_LOOKED_BACK 20000
 
@@ -166,6 +166,7 @@ int race_step(struct race_path *p)
 		return -ENOMEM;
 	n->block = at && n->running_enabled && n->thread == n->running ? n[-1].block : at;
 	memcpy(p->clock[at], known, sizeof(p->clock[at]));
+	p->too_long |= at >= MOST_LOOKED_BACK;
 	if (n->thread != SCHED_MAIN_THREAD && at < MOST_LOOKED_BACK)
 		look_back(p, &l, at);
 	p->clock[at][n->thread] = at + 1;

@@ -25,6 +25,7 @@ struct race_node {
 	u32 before; /* the last node of the same object, + 1; for those without one, of any such */
 	u32 other_before; /* along `before`: the last one of another thread, + 1 */
 	bool running_enabled;
+	bool waited;	  /* main has waited for a thread */
 	bool opened;	  /* what the first choice needs besides is known */
 	bool raced;	  /* this step with a later one of another thread */
 	bool block_raced; /* a step of the block that begins here */
@@ -38,6 +39,7 @@ struct race_path {
 	u32 heads;
 	u32 last_special;	    /* the same of nodes without an object */
 	u32 last[RACE_MAX_THREADS]; /* by thread: its last node + 1 */
+	bool too_long;		    /* some step came too late to be looked at */
 };
 
 void race_path_free(struct race_path *p);
