@@ -18,7 +18,7 @@
 
 #define DEFAULT_HANG_SECONDS 120
 #define TICK_MS 20
-#define PROGRESS_TICKS 50
+#define PROGRESS_TICKS 10
 
 /* One process's, in memory that it shares with the caller. */
 struct worker {
@@ -74,6 +74,7 @@ static void name_death(struct sequence_outcome *out, int status, bool hung)
 		return;
 	out->failed = true;
 	out->at = UINT32_MAX;
+	out->operations = 0;
 	if (hung)
 		snprintf(out->text, sizeof(out->text), "hangs");
 	else if (WIFSIGNALED(status))
@@ -190,6 +191,18 @@ static int shrink(const struct campaign *c, struct shared *sh, struct campaign_r
 	return try_in(sh, s, c->planted_bugs, c->hang_seconds, &result->smallest_outcome);
 }
 
+int campaign_shrink(const struct campaign *c, struct campaign_result *result)
+{
+	struct shared *sh = share();
+	int err;
+
+	if (!sh)
+		return -ENOMEM;
+	err = shrink(c, sh, result);
+	munmap(sh, sizeof(*sh));
+	return err;
+}
+
 /* ---- many ------------------------------------------------------------------------------------*/
 static int work(const struct campaign *c, struct shared *sh, struct worker *w)
 {
@@ -233,10 +246,29 @@ static int start(const struct campaign *c, struct shared *sh)
 	return 0;
 }
 
-/* The processes still running, or about to be; a failed one's seed is the result's. */
+/* One's process has ended, if that isn't good. Of several failures the first counts. */
+static void take_end(struct worker *w, int status, bool hung, struct campaign_result *result)
+{
+	u64 seed = sync_load(&w->seed);
+
+	w->pid = 0;
+	if (!status && !hung)
+		return;
+	name_death(&w->outcome, status, hung);
+	if (result->failed && result->failed_seed < seed)
+		return;
+	result->failed = true;
+	result->failed_seed = seed;
+	result->outcome = w->outcome;
+}
+
+/*
+ * How many processes are still needed: after a failure, those that are before it. A process's seeds
+ * only grow, and it shows one before it runs it: who shows a later one has nothing earlier left.
+ */
 static u32 look(const struct campaign *c, struct shared *sh, struct campaign_result *result)
 {
-	u32 running = 0;
+	u32 needed = 0;
 
 	for (u32 i = 0; i < c->jobs; i++) {
 		struct worker *w = &sh->worker[i];
@@ -255,22 +287,12 @@ static u32 look(const struct campaign *c, struct shared *sh, struct campaign_res
 			hung = true;
 			kill(w->pid, SIGKILL);
 		}
-		if (waitpid(w->pid, &status, hung ? 0 : WNOHANG) != w->pid) {
-			running++;
-			continue;
-		}
-		w->pid = 0;
-		if (!status && !hung)
-			continue;
-		name_death(&w->outcome, status, hung);
-		/* Of several the first, so that the next campaign begins there. */
-		if (result->failed && result->failed_seed < seed)
-			continue;
-		result->failed = true;
-		result->failed_seed = seed;
-		result->outcome = w->outcome;
+		if (waitpid(w->pid, &status, hung ? 0 : WNOHANG) == w->pid)
+			take_end(w, status, hung, result);
+		else
+			needed += !result->failed || seed < result->failed_seed;
 	}
-	return running;
+	return needed;
 }
 
 static void stop(const struct campaign *c, struct shared *sh)
@@ -297,17 +319,23 @@ static u64 first_undone(const struct campaign *c, struct shared *sh)
 	return next;
 }
 
+/* With a failure: as if all had been done one after another. What died tells no number. */
 static void total(const struct campaign *c, struct shared *sh, struct campaign_result *result)
 {
 	result->operations = 0;
 	for (u32 i = 0; i < c->jobs; i++)
 		result->operations += sync_load_quiet(&sh->worker[i].operations);
-	result->next = result->failed ? result->failed_seed : first_undone(c, sh);
+	result->next = first_undone(c, sh);
+	if (result->failed) {
+		result->next = result->failed_seed;
+		result->operations =
+			(result->next - c->seed) * c->length + result->outcome.operations;
+	}
 	if (c->progress)
 		c->progress(c->ctx, result->next, result->operations);
 }
 
-int campaign_run(const struct campaign *c, struct campaign_result *result)
+int campaign_search(const struct campaign *c, struct campaign_result *result)
 {
 	struct shared *sh = share();
 	double began = now();
@@ -317,16 +345,21 @@ int campaign_run(const struct campaign *c, struct campaign_result *result)
 	if (!sh)
 		return -ENOMEM;
 	err = start(c, sh);
-	for (u32 ticks = 1; !err && look(c, sh, result) && !result->failed; ticks++) {
+	for (u32 ticks = 1; !err && look(c, sh, result); ticks++) {
 		poll(NULL, 0, TICK_MS);
-		if (!(ticks % PROGRESS_TICKS))
+		if (!(ticks % PROGRESS_TICKS) && !result->failed)
 			total(c, sh, result);
 	}
 	stop(c, sh);
 	total(c, sh, result);
 	result->seconds = now() - began;
-	if (!err && result->failed)
-		err = shrink(c, sh, result);
 	munmap(sh, sizeof(*sh));
 	return err;
+}
+
+int campaign_run(const struct campaign *c, struct campaign_result *result)
+{
+	int err = campaign_search(c, result);
+
+	return err || !result->failed ? err : campaign_shrink(c, result);
 }

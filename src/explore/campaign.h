@@ -4,7 +4,8 @@
  * is a failure of the sequence that it came in. What fails is made small, each trial in a process of its
  * own.
  *
- * 1. Sequence i of a campaign is sequence_random(seed + i): what fails doesn't depend on the processes.
+ * 1. Sequence i of a campaign is sequence_random(seed + i), and of several that fail the first counts,
+ *    whichever process has it and whenever: the result doesn't depend on the processes.
  * 2. No process outlives the caller's.
  */
 #ifndef EXPLORE_CAMPAIGN_H
@@ -18,13 +19,14 @@ struct campaign {
 	u32 jobs;   /* processes, 1 to CAMPAIGN_MAX_JOBS */
 	u64 planted_bugs;
 	u32 hang_seconds; /* a sequence may take; 0: 120 */
-	/* Every now and then: all sequences before seed @next are done. May be NULL. */
+	/* Several times a second: all sequences before seed @next are done. May be NULL. */
 	void (*progress)(void *ctx, u64 next, u64 operations);
 	void *ctx;
 };
 #define CAMPAIGN_MAX_JOBS 64
 
 struct campaign_result {
+	/* Of the sequences before what failed, and of that up to its failure, if its process lives. */
 	u64 operations;
 	u64 next; /* the first seed that isn't done; a failed one isn't */
 	double seconds;
@@ -35,7 +37,15 @@ struct campaign_result {
 	struct sequence_outcome smallest_outcome;
 };
 
-/** campaign_run - until all are done or one has failed. Return: 0; -errno where processes can't be had */
+/**
+ * campaign_search - until all are done, or one has failed and all before it are done
+ *
+ * Return: 0, with nothing made small; -errno where processes can't be had
+ */
+int campaign_search(const struct campaign *c, struct campaign_result *result);
+/** campaign_shrink - makes what failed small; likewise */
+int campaign_shrink(const struct campaign *c, struct campaign_result *result);
+/** campaign_run - both; likewise */
 int campaign_run(const struct campaign *c, struct campaign_result *result);
 
 /** campaign_try - sequence_run() in a process of its own, whatever becomes of that; likewise */
