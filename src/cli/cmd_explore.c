@@ -354,10 +354,17 @@ static double now(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int work(const struct explore_command *c)
+static void note(void *ctx, u32 rank, const char *what)
+{
+	const struct explore_output *o = ctx;
+
+	cli_ranks_note(&o->command->ranks, rank, what);
+}
+
+static int work(struct explore_command *c)
 {
 	bool json_to_stdout = c->json && !strcmp(c->json, "-");
-	bool reports = !c->ranks || !c->ranks->index;
+	bool reports = cli_ranks_speaks(&c->ranks);
 	struct explore_output o = {.command = c,
 				   .out = json_to_stdout ? stderr : stdout,
 				   .rows = c->json ? json_array() : NULL,
@@ -376,9 +383,9 @@ static int work(const struct explore_command *c)
 	if (task && reports && c->options.mode != EXPLORE_REPLAY)
 		explore_output_begin(&o);
 	if (task)
-		err = c->ranks ? explore_work_ranked(c->ranks, task, c->nr, &crew,
-						     explore_ranks_note)
-			       : explore_work(task, c->nr, &crew);
+		err = c->ranks.joined
+			      ? explore_work_ranked(&c->ranks.ranks, task, c->nr, &crew, note)
+			      : explore_work(task, c->nr, &crew);
 	status = !reports ? EXIT_GOOD
 		 : err	  ? cli_error(EXIT_CANT_RUN, "explore: %s", strerror(-err))
 			  : explore_output_end(&o, now() - began);
@@ -396,18 +403,17 @@ int cmd_explore(int argc, char **argv)
 			: cpus > MOST_JOBS ? MOST_JOBS
 					   : (u32)cpus,
 	};
-	struct ranks ranks;
-	int status = explore_ranks_join(&c, &ranks);
+	int status = cli_ranks_join(&c.ranks, "explore");
 
 	if (!status) {
-		int kept = explore_ranks_hush(&c);
+		int kept = cli_ranks_hush(&c.ranks);
 
 		status = parse(&c, argc, argv);
-		explore_ranks_speak(kept);
+		cli_ranks_speak(kept);
 	}
 	if (!status)
 		status = work(&c);
-	status = explore_ranks_leave(&c, status < 0 ? EXIT_GOOD : status);
+	status = cli_ranks_leave(&c.ranks, status < 0 ? EXIT_GOOD : status);
 	for (u32 i = 0; i < c.nr; i++)
 		free(c.program[i]);
 	free(c.program);

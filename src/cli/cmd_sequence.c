@@ -7,6 +7,7 @@
 
 #include "base/bug.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 #include "explore/campaign.h"
 
 #define DEFAULT_OPS 1000000
@@ -20,6 +21,7 @@ struct sequence_command {
 	const char *state; /* a file that says which seed is next, and what is left to do */
 	const char *replay;
 	bool quiet; /* no progress */
+	struct cli_ranks ranks;
 };
 
 static void help(FILE *out)
@@ -45,6 +47,10 @@ static void help(FILE *out)
 	      "after it\n"
 	      "  --bug NAME     plant a bug (checking build; septum explore --bugs lists them)\n"
 	      "  --json FILE    write one JSON object (- for standard output)\n"
+	      "\n"
+	      "mpirun --enable-recovery -n N septum sequence ...: rank 0 hands ranges of seeds out "
+	      "to the\n"
+	      "others, again where one dies.\n"
 	      "\n"
 	      "Exit status: 0 nothing was found, 1 something was, 2 bad usage, 4 can't run here.\n",
 	      out);
@@ -176,16 +182,23 @@ static int read_state(struct sequence_command *c)
 	return 0;
 }
 
+/* Whoever reads it, or ends us, meets the old file or the new one. */
 static void write_state(const struct sequence_command *c, u64 next)
 {
 	u64 done = (next - c->campaign.seed) * c->campaign.length;
-	FILE *f = c->state ? fopen(c->state, "w") : NULL;
+	char *path;
+	FILE *f;
 
-	if (!f)
+	if (!c->state || asprintf(&path, "%s.new", c->state) < 0)
 		return;
-	fprintf(f, "%llu %llu\n", (unsigned long long)next,
-		(unsigned long long)(done < c->ops ? c->ops - done : 0));
-	fclose(f);
+	f = fopen(path, "w");
+	if (f) {
+		fprintf(f, "%llu %llu\n", (unsigned long long)next,
+			(unsigned long long)(done < c->ops ? c->ops - done : 0));
+		if (!fclose(f))
+			rename(path, c->state);
+	}
+	free(path);
 }
 
 static void progress(void *ctx, u64 next, u64 operations)
@@ -294,6 +307,57 @@ static int replay(const struct sequence_command *c)
 	return cli_error(EXIT_WRONG, "sequence: operation %u: %s", out.at, out.text);
 }
 
+static u64 sequences_of(const struct sequence_command *c)
+{
+	return c->ops / c->campaign.length + (c->ops % c->campaign.length != 0);
+}
+
+static void note(void *ctx, u32 rank, const char *what)
+{
+	const struct sequence_command *c = ctx;
+
+	cli_ranks_note(&c->ranks, rank, what);
+}
+
+static int campaign(struct sequence_command *c)
+{
+	bool speaks = cli_ranks_speaks(&c->ranks);
+	struct campaign_result result;
+	struct campaign asked;
+	int status = EXIT_GOOD;
+
+	c->campaign.sequences = sequences_of(c);
+	asked = c->campaign;
+	/* The others' machines needn't have the file: rank 0 tells them what is left. */
+	if (speaks)
+		status = read_state(c);
+	if (status)
+		return status;
+	c->campaign.sequences = sequences_of(c);
+	c->campaign.progress = progress;
+	c->campaign.ctx = c;
+	status = c->ranks.joined
+			 ? campaign_run_ranked(&c->ranks.ranks, &asked, &c->campaign, note, &result)
+			 : campaign_run(&c->campaign, &result);
+	if (!speaks)
+		return EXIT_GOOD;
+	if (status)
+		return cli_error(EXIT_CANT_RUN, "sequence: %s", strerror(-status));
+	status = report(c, &result);
+	sequence_free(&result.smallest);
+	return status;
+}
+
+static int work(struct sequence_command *c)
+{
+	if (!c->replay)
+		return campaign(c);
+	/* One sequence is rank 0's alone, and may take longer than the others wait for a word. */
+	if (c->ranks.joined)
+		ranks_leave(&c->ranks.ranks);
+	return cli_ranks_speaks(&c->ranks) ? replay(c) : EXIT_GOOD;
+}
+
 int cmd_sequence(int argc, char **argv)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -306,23 +370,15 @@ int cmd_sequence(int argc, char **argv)
 		.ops = DEFAULT_OPS,
 		.quiet = !isatty(STDERR_FILENO),
 	};
-	struct campaign_result result;
-	int status = parse_options(argc, argv, &c);
+	int status = cli_ranks_join(&c.ranks, "sequence");
 
-	if (status)
-		return status < 0 ? EXIT_GOOD : status;
-	if (c.replay)
-		return replay(&c);
-	status = read_state(&c);
-	if (status)
-		return status;
-	c.campaign.sequences = (c.ops + c.campaign.length - 1) / c.campaign.length;
-	c.campaign.progress = progress;
-	c.campaign.ctx = &c;
-	status = campaign_run(&c.campaign, &result);
-	if (status)
-		return cli_error(EXIT_CANT_RUN, "sequence: %s", strerror(-status));
-	status = report(&c, &result);
-	sequence_free(&result.smallest);
-	return status;
+	if (!status) {
+		int kept = cli_ranks_hush(&c.ranks);
+
+		status = parse_options(argc, argv, &c);
+		cli_ranks_speak(kept);
+	}
+	if (!status)
+		status = work(&c);
+	return cli_ranks_leave(&c.ranks, status < 0 ? EXIT_GOOD : status);
 }

@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-#include "explore/ranks.h"
+#include "cli/ranks.h"
 #include "explore/worker.h"
 
 struct explore_program {
@@ -21,7 +21,7 @@ struct explore_command {
 	const char *bug;  /* NULL: none is planted */
 	const char *json; /* NULL: none */
 	u32 jobs;
-	struct ranks *ranks; /* NULL: mpirun didn't start us */
+	struct cli_ranks ranks;
 };
 
 struct explore_totals {
@@ -46,22 +46,5 @@ void explore_output_report(void *ctx, u32 task, const struct explore_report *rep
 void explore_output_progress(void *ctx, u32 tasks_done, u64 executions);
 /** explore_output_end - totals. Return: an exit status */
 int explore_output_end(struct explore_output *o, double seconds);
-
-/**
- * explore_ranks_join - c->ranks, if mpirun started us
- *
- * Return: 0; an exit status, with the reason told; -1: rank 0 tells it
- */
-int explore_ranks_join(struct explore_command *c, struct ranks *ranks);
-/**
- * explore_ranks_hush - ranks 1 and up say nothing of a command line that rank 0 reads too
- *
- * Return: for explore_ranks_speak(), which gives standard error back; their standard output is gone
- */
-int explore_ranks_hush(const struct explore_command *c);
-void explore_ranks_speak(int kept);
-void explore_ranks_note(void *ctx, u32 rank, const char *what);
-/** explore_ranks_leave - Return: this process's exit status, if rank 0's is @status */
-int explore_ranks_leave(const struct explore_command *c, int status);
 
 #endif

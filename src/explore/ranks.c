@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SILENCE 10
 #define PATIENCE 60
@@ -32,7 +33,9 @@ struct queue {
 	struct ranks *ranks;
 	const struct ranks_job *job;
 	enum task_state *state;
-	u32 done;
+	u32 needed; /* tasks, the first so many */
+	u32 done;   /* of those */
+	u32 open;   /* none before it is */
 };
 
 static double now(void)
@@ -79,6 +82,27 @@ int ranks_put(struct ranks_bytes *b, const void *bytes, size_t n)
 	return 0;
 }
 
+void ranks_mix(u64 *hash, const void *bytes, size_t n)
+{
+	const unsigned char *p = bytes;
+
+	for (size_t i = 0; i < n; i++)
+		*hash = (*hash ^ p[i]) * 0x100000001b3;
+}
+
+u64 ranks_mix_build(void)
+{
+#ifdef SEPTUM_CHECK
+	const char build[] = SEPTUM_VERSION " check";
+#else
+	const char build[] = SEPTUM_VERSION;
+#endif
+	u64 hash = 0xcbf29ce484222325;
+
+	ranks_mix(&hash, build, sizeof(build));
+	return hash;
+}
+
 static int say(struct ranks *r, u32 to, enum ranks_kind kind, u32 task, u64 count)
 {
 	const struct ranks_message m = {.kind = kind, .task = task, .count = count};
@@ -102,8 +126,10 @@ int ranks_begin(struct ranks *r)
 /* ---- rank 0: tasks ---------------------------------------------------------------------------*/
 static void give_back(struct queue *q, struct ranks_other *o)
 {
-	if (o->task != NO_TASK && q->state[o->task] == TASK_GIVEN)
+	if (o->task != NO_TASK && q->state[o->task] == TASK_GIVEN) {
 		q->state[o->task] = TASK_OPEN;
+		q->open = o->task < q->open ? o->task : q->open;
+	}
 	o->task = NO_TASK;
 	o->count = 0;
 	o->report.nr = 0;
@@ -116,13 +142,23 @@ static void drop(struct queue *q, u32 rank, const char *why)
 	q->job->note(q->job->ctx, rank, why);
 }
 
-static u32 first_open(const struct queue *q)
+static u32 first_open(struct queue *q)
 {
-	for (u32 i = 0; i < q->job->nr; i++) {
-		if (q->state[i] == TASK_OPEN)
-			return i;
-	}
-	return NO_TASK;
+	while (q->open < q->needed && q->state[q->open] != TASK_OPEN)
+		q->open++;
+	return q->open < q->needed ? q->open : NO_TASK;
+}
+
+static int give(struct queue *q, u32 rank, u32 task)
+{
+	const struct ranks_message m = {.kind = RANKS_TASK,
+					.task = task,
+					.count = q->job->whole.first,
+					.at = q->job->whole.nr};
+
+	q->state[task] = TASK_GIVEN;
+	q->ranks->other[rank].task = task;
+	return q->ranks->link.send(q->ranks->link.ctx, rank, &m);
 }
 
 static int answer_ask(struct queue *q, u32 rank, const struct ranks_message *m)
@@ -132,15 +168,19 @@ static int answer_ask(struct queue *q, u32 rank, const struct ranks_message *m)
 
 	give_back(q, o);
 	if (!o->useless && m->count != q->job->fingerprint)
-		drop(q, rank,
-		     "has other programs or options, or is another septum: it gets no work");
+		drop(q, rank, "was given other work, or is another septum: it gets none");
 	/* Who can't be used is told with all others, so that they can end together. */
 	task = o->useless ? NO_TASK : first_open(q);
-	if (task == NO_TASK)
-		return say(q->ranks, rank, RANKS_WAIT, 0, 0);
-	q->state[task] = TASK_GIVEN;
-	o->task = task;
-	return say(q->ranks, rank, RANKS_TASK, task, 0);
+	return task == NO_TASK ? say(q->ranks, rank, RANKS_WAIT, 0, 0) : give(q, rank, task);
+}
+
+/* After a report fewer tasks may be. */
+static void ask_needed(struct queue *q)
+{
+	u32 needed = q->job->needed ? q->job->needed(q->job->ctx) : q->needed;
+
+	for (; q->needed > needed; q->needed--)
+		q->done -= q->state[q->needed - 1] == TASK_DONE;
 }
 
 static int take_report(struct queue *q, u32 task, const struct ranks_bytes *report)
@@ -153,7 +193,8 @@ static int take_report(struct queue *q, u32 task, const struct ranks_bytes *repo
 	if (err)
 		return err;
 	q->state[task] = TASK_DONE;
-	q->done++;
+	q->done += task < q->needed;
+	ask_needed(q);
 	return 0;
 }
 
@@ -197,7 +238,7 @@ static int hear(struct queue *q, u32 rank, const struct ranks_message *m)
 	case RANKS_PART:
 		return take_part(q, rank, m);
 	default:
-		drop(q, rank, "can't run programs: it gets no more work");
+		drop(q, rank, "can't do its work: it gets no more");
 		return 0;
 	}
 }
@@ -233,7 +274,7 @@ static void show(const struct queue *q)
 static int do_myself(struct queue *q, u32 task)
 {
 	struct ranks_bytes report = {0};
-	int err = q->job->run(q->job->ctx, task, &report);
+	int err = q->job->run(q->job->ctx, task, &q->job->whole, &report);
 
 	if (!err)
 		err = take_report(q, task, &report);
@@ -243,7 +284,7 @@ static int do_myself(struct queue *q, u32 task)
 
 int ranks_hand_out(struct ranks *r, const struct ranks_job *job)
 {
-	struct queue q = {.ranks = r, .job = job};
+	struct queue q = {.ranks = r, .job = job, .needed = job->nr};
 	struct ranks_message m;
 	double shown = now();
 	int err = 0;
@@ -251,15 +292,15 @@ int ranks_hand_out(struct ranks *r, const struct ranks_job *job)
 	q.state = calloc(job->nr ? job->nr : 1, sizeof(*q.state));
 	if (!q.state)
 		return -ENOMEM;
-	while (!err && q.done < job->nr) {
+	while (!err && q.done < q.needed) {
 		bool heard = false;
 		u32 from;
 
-		while (!err && q.done < job->nr && r->link.receive(r->link.ctx, &from, &m)) {
+		while (!err && q.done < q.needed && r->link.receive(r->link.ctx, &from, &m)) {
 			heard = true;
 			err = hear(&q, from, &m);
 		}
-		if (!err && !look_for_silence(&q) && q.done < job->nr)
+		if (!err && !look_for_silence(&q) && q.done < q.needed)
 			err = do_myself(&q, first_open(&q));
 		if (now() - shown > PROGRESS_SECONDS) {
 			shown = now();
@@ -339,8 +380,10 @@ static int ask(struct ranks *r, u64 fingerprint)
 		if (!answer)
 			nap(1);
 	}
-	if (answer == RANKS_TASK)
+	if (answer == RANKS_TASK) {
 		r->task = m.task;
+		r->whole = (struct ranks_span){m.count, m.at};
+	}
 	return answer;
 }
 
@@ -363,7 +406,7 @@ static int send_report(struct ranks *r, u32 task, const struct ranks_bytes *b)
 static int do_task(struct ranks *r, const struct ranks_job *job, struct ranks_bytes *report)
 {
 	report->nr = 0;
-	if (r->task < job->nr && !job->run(job->ctx, r->task, report))
+	if (r->task < job->nr && !job->run(job->ctx, r->task, &r->whole, report))
 		return send_report(r, r->task, report);
 	return say(r, 0, RANKS_CANT, r->task, 0);
 }
@@ -404,9 +447,25 @@ int ranks_beat(struct ranks *r, u64 count)
 	return answer < 0 ? answer : answer == RANKS_END;
 }
 
+void ranks_beat_or_exit(struct ranks *r, u64 count,
+			void (*note)(void *ctx, u32 rank, const char *what), void *ctx)
+{
+	int over = ranks_beat(r, count);
+
+	if (!over)
+		return;
+	if (over < 0)
+		note(ctx, 0, "isn't heard any more: this rank ends");
+	ranks_leave(r);
+	_exit(over < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
 /* ---- the end ---------------------------------------------------------------------------------*/
 void ranks_leave(struct ranks *r)
 {
+	if (r->left)
+		return;
+	r->left = true;
 	if (!r->index) {
 		end_all(r);
 		return;

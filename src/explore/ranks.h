@@ -5,8 +5,8 @@
  * Rank 0 hands out tasks, one at a time, to the other ranks as they ask, and takes their reports; it
  * does no task itself while anybody else can.
  *
- * 1. Each task's report is taken once. Tasks depend on nothing but their number, so what comes out
- *    doesn't depend on how many ranks there are or on who did what.
+ * 1. Each task's report is taken once. Tasks depend on nothing but their number and what rank 0 tells
+ *    with each, so what comes out doesn't depend on how many ranks there are or on who did what.
  * 2. A rank that hasn't been heard for long counts as lost, and its task is handed out again. One that
  *    is heard again is one of us again. When nobody else is left, rank 0 does what remains.
  * 3. A rank that hasn't heard from rank 0 for long ends.
@@ -28,6 +28,7 @@
 #include <stddef.h>
 
 #include "base/types.h"
+#include "explore/campaign.h"
 #include "explore/worker.h"
 
 /* ---- messages --------------------------------------------------------------------------------*/
@@ -36,8 +37,8 @@ enum ranks_kind {
 	RANKS_BEAT,    /* task, count: how far it is */
 	RANKS_PART,    /* task, count: bytes of the whole report, at, nr, bytes */
 	RANKS_CANT,    /* the rank can work no more; its task is another's */
-	RANKS_TASK,
-	RANKS_WAIT, /* all tasks are handed out: ask again */
+	RANKS_TASK,    /* task; count, at: ranks_job.whole */
+	RANKS_WAIT,    /* all tasks are handed out: ask again */
 	RANKS_GO_ON,
 	RANKS_END, /* count: 1 if all ranks are there to end together */
 };
@@ -65,17 +66,23 @@ struct ranks_link {
 };
 
 /* ---- ranks -----------------------------------------------------------------------------------*/
+struct ranks_span {
+	u64 first, nr;
+};
+
 struct ranks {
 	struct ranks_link link;
 	u32 index, size;
 	u32 silence;	 /* seconds without a word after which a rank counts as lost */
 	u32 patience;	 /* seconds without a word after which rank 0 does */
 	bool die_as_one; /* where one dies mpirun ends all: who isn't heard is only slow */
+	bool left;
 	/* Of ranks 1 and up. */
 	bool over, together; /* as RANKS_END says */
 	bool deserted;	     /* rank 0 is gone */
 	double heard, beaten;
 	u32 task;
+	struct ranks_span whole; /* as the task came with */
 	/* Of rank 0. */
 	struct ranks_other *other; /* by rank; [0] is unused */
 };
@@ -94,7 +101,11 @@ bool ranks_expected(u32 *index);
 int ranks_join(struct ranks *r, char *why, size_t size);
 /** ranks_begin - the same over any link; link, index and size are set. Return: 0, -ENOMEM */
 int ranks_begin(struct ranks *r);
-/** ranks_leave - rank 0 tells all that it's over; the others wait for that, also who didn't work */
+/**
+ * ranks_leave - rank 0 tells all that it's over; the others wait for that, also who didn't work
+ *
+ * A second call does nothing.
+ */
 void ranks_leave(struct ranks *r);
 
 struct ranks_bytes {
@@ -104,14 +115,26 @@ struct ranks_bytes {
 /** ranks_put - appends; 0 or -ENOMEM */
 int ranks_put(struct ranks_bytes *b, const void *bytes, size_t n);
 
+/* What tasks depend on, as a number: the build, then all else. */
+u64 ranks_mix_build(void);
+void ranks_mix(u64 *hash, const void *bytes, size_t n);
+
 struct ranks_job {
 	u64 fingerprint; /* of all that tasks depend on: who has another one gets no task */
-	u32 nr;		 /* of tasks */
+	u32 nr;		 /* of tasks; others than rank 0 may have more than there are */
+	/* What tasks are parts of, where only rank 0 can know it: it is told with each task. */
+	struct ranks_span whole;
 	void *ctx;
-	/* Does a task, calling ranks_beat() several times a second. Return: 0; -errno: it can't here */
-	int (*run)(void *ctx, u32 task, struct ranks_bytes *report);
+	/*
+	 * Does a task of @whole, which is rank 0's, calling ranks_beat() several times a second.
+	 * Return: 0; -errno: it can't here
+	 */
+	int (*run)(void *ctx, u32 task, const struct ranks_span *whole, struct ranks_bytes *report);
 	/* Rank 0: once a task, in any order. Return: 0; -EINVAL: that's no report; -ENOMEM */
 	int (*take)(void *ctx, u32 task, const char *bytes, size_t nr);
+	/* Rank 0, after take(): only so many tasks, the first, need be done; never more than before.
+	 * NULL: all. */
+	u32 (*needed)(void *ctx);
 	/* Rank 0, several times a second; may be NULL. */
 	void (*progress)(void *ctx, u32 done, u64 count);
 	/* Rank 0: a rank was lost, or can't be used. */
@@ -124,6 +147,9 @@ int ranks_hand_out(struct ranks *r, const struct ranks_job *job);
 int ranks_serve(struct ranks *r, const struct ranks_job *job);
 /** ranks_beat - tells rank 0 how far a task is. Return: 0; 1: it's over; -ETIMEDOUT: rank 0 is gone */
 int ranks_beat(struct ranks *r, u64 count);
+/** ranks_beat_or_exit - this process ends, and its children with it, where that says anything but 0 */
+void ranks_beat_or_exit(struct ranks *r, u64 count,
+			void (*note)(void *ctx, u32 rank, const char *what), void *ctx);
 
 /* ---- exploration -----------------------------------------------------------------------------*/
 
@@ -136,5 +162,33 @@ int ranks_beat(struct ranks *r, u64 count);
 int explore_work_ranked(struct ranks *r, const struct explore_task *tasks, u32 nr,
 			const struct explore_crew *crew,
 			void (*note)(void *ctx, u32 rank, const char *what));
+
+/* ---- sequences -------------------------------------------------------------------------------*/
+
+/* A task is about so many operations: a second's. A campaign has at most so many tasks. */
+#define RANKS_TASK_OPERATIONS 32768
+#define RANKS_MOST_TASKS (1U << 20)
+
+/* What a task reports: numbers alone, since anything may come. */
+struct ranks_seeds_report {
+	u64 operations; /* as campaign_result's */
+	u64 failed;	/* 0, 1 */
+	u64 seed;	/* of what failed; 0 if nothing did, and so what follows */
+	u64 at, outcome_operations;
+	char text[sizeof(((struct sequence_outcome *)NULL)->text)];
+};
+
+/**
+ * campaign_run_ranked - campaign_run() over ranks: the same result, but for the seconds
+ * @asked: what all ranks were asked for: who was asked for something else gets no work
+ * @c: rank 0: what is to be done of that, by all; jobs says nothing
+ * @note: as ranks_job.note, with c->ctx
+ *
+ * In ranks 1 and up @result is empty; it may end the process. Before rank 0 makes a failure small it
+ * leaves, as that may take longer than the others wait for a word.
+ */
+int campaign_run_ranked(struct ranks *r, const struct campaign *asked, const struct campaign *c,
+			void (*note)(void *ctx, u32 rank, const char *what),
+			struct campaign_result *result);
 
 #endif

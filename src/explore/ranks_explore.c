@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "explore/worker_child.h"
 
@@ -21,17 +20,9 @@ struct ranked {
 };
 
 /* ---- what all must agree on ------------------------------------------------------------------*/
-static void mix(u64 *hash, const void *bytes, size_t n)
-{
-	const unsigned char *p = bytes;
-
-	for (size_t i = 0; i < n; i++)
-		*hash = (*hash ^ p[i]) * 0x100000001b3;
-}
-
 static void mix_u64(u64 *hash, u64 value)
 {
-	mix(hash, &value, sizeof(value));
+	ranks_mix(hash, &value, sizeof(value));
 }
 
 static void mix_options(u64 *hash, const struct explore_options *o)
@@ -42,7 +33,7 @@ static void mix_options(u64 *hash, const struct explore_options *o)
 			     in->fail_alloc, in->seamcall,    in->seamcall_status,
 			     in->interrupt,  in->delay_kick,  o->schedule ? o->schedule->nr : 0};
 
-	mix(hash, words, sizeof(words));
+	ranks_mix(hash, words, sizeof(words));
 	for (u32 i = 0; o->schedule && i < o->schedule->nr; i++) {
 		mix_u64(hash, o->schedule->choice[i].decision);
 		mix_u64(hash, o->schedule->choice[i].thread);
@@ -52,13 +43,7 @@ static void mix_options(u64 *hash, const struct explore_options *o)
 /* Of version and build, programs and options. Return: 0 or -ENOMEM */
 static int fingerprint(const struct explore_task *tasks, u32 nr, u64 *hash)
 {
-#ifdef SEPTUM_CHECK
-	const char build[] = SEPTUM_VERSION " check";
-#else
-	const char build[] = SEPTUM_VERSION;
-#endif
-	*hash = 0xcbf29ce484222325;
-	mix(hash, build, sizeof(build));
+	*hash = ranks_mix_build();
 	/* Heads of reports go as they are in memory. */
 	mix_u64(hash, sizeof(struct worker_head));
 	for (u32 i = 0; i < nr; i++) {
@@ -68,9 +53,9 @@ static int fingerprint(const struct explore_task *tasks, u32 nr, u64 *hash)
 		if (!text)
 			return -ENOMEM;
 		program_print(tasks[i].program, text, n);
-		mix(hash, text, n);
+		ranks_mix(hash, text, n);
 		free(text);
-		mix(hash, tasks[i].program->name, strlen(tasks[i].program->name) + 1);
+		ranks_mix(hash, tasks[i].program->name, strlen(tasks[i].program->name) + 1);
 		mix_options(hash, &tasks[i].options);
 	}
 	return 0;
@@ -146,29 +131,30 @@ static void errand_done(void *ctx, u32 task, const struct explore_report *report
 	e->err = pack(report, e->bytes);
 }
 
+static void note(void *ctx, u32 rank, const char *what)
+{
+	const struct ranked *w = ctx;
+
+	w->note(w->crew->ctx, rank, what);
+}
+
 /* A search can't be broken off but by the end of the process, which its children end with. */
 static void errand_progress(void *ctx, u32 done, u64 executions)
 {
 	const struct errand *e = ctx;
-	struct ranked *w = e->ranked;
-	int over = ranks_beat(w->ranks, executions);
 
 	(void)done;
-	if (!over)
-		return;
-	if (over < 0)
-		w->note(w->crew->ctx, 0, "isn't heard any more: this rank ends");
-	ranks_leave(w->ranks);
-	_exit(over < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	ranks_beat_or_exit(e->ranked->ranks, executions, note, e->ranked);
 }
 
-static int run(void *ctx, u32 task, struct ranks_bytes *report)
+static int run(void *ctx, u32 task, const struct ranks_span *whole, struct ranks_bytes *report)
 {
 	struct ranked *w = ctx;
 	struct errand e = {w, report, 0};
 	struct explore_crew crew = *w->crew;
 	int err;
 
+	(void)whole;
 	crew.jobs = 1;
 	crew.ctx = &e;
 	crew.done = errand_done;
@@ -204,13 +190,6 @@ static void progress(void *ctx, u32 done, u64 executions)
 
 	if (w->crew->progress)
 		w->crew->progress(w->crew->ctx, done, w->executions + executions);
-}
-
-static void note(void *ctx, u32 rank, const char *what)
-{
-	const struct ranked *w = ctx;
-
-	w->note(w->crew->ctx, rank, what);
 }
 
 int explore_work_ranked(struct ranks *r, const struct explore_task *tasks, u32 nr,
