@@ -59,22 +59,32 @@ class Ranks(RanksCase):
         self.assertEqual(expected["failure"]["seed"], 158)
         self.same_by_any_number(BUGGY, 1)
 
-    def test_rank_killed(self):
-        """A rank of four that is killed is told of, and nothing of the result is missing."""
+    def kill_one(self, victim, when, *args):
+        """Run 4 ranks, kill @victim when the state file says what @when waits for; what is told."""
         state = self.folder / "state"
-        run = self.start(4, "sequence", *LONG, "--state", state, options=["--enable-recovery"])
-        # Until a range is done: then all are at work.
-        while run.poll() is None and (not state.exists() or state.read_text().startswith("1 ")):
+        run = self.start(4, "sequence", *args, "--state", state, options=["--enable-recovery"])
+        while run.poll() is None and not (state.exists() and when(state.read_text())):
             time.sleep(0.01)
         if run.poll() is None:
-            os.kill(ranks_of(run)[2], signal.SIGKILL)
+            os.kill(ranks_of(run)[victim], signal.SIGKILL)
         _, err = self.finish(run)
         self.assertEqual(run.returncode, 0, err)
-        self.assertIn("septum: sequence: rank 2 isn't heard any more", err)
-        expected, status, _ = self.one_process(*LONG)
-        self.assertEqual(status, 0)
+        expected, status, _ = self.one_process(*args)
         self.assertEqual(without_times(self.json.read_text()), expected)
-        self.assertEqual(state.read_text(), "801 0\n")
+        self.assertEqual("septum: sequence: exit status" in err, status != 0, err)
+        return err, state.read_text()
+
+    def test_rank_killed(self):
+        """A rank of four that is killed is told of, and nothing of the result is missing."""
+        # When a range is done, all are at work.
+        err, state = self.kill_one(2, lambda text: not text.startswith("1 "), *LONG)
+        self.assertIn("septum: sequence: rank 2 isn't heard any more", err)
+        self.assertEqual(state, "801 0\n")
+
+    def test_finder_killed(self):
+        """A rank is killed in the first range, which has the lowest seed that fails: it still wins."""
+        _, state = self.kill_one(1, lambda text: True, *BUGGY)
+        self.assertEqual(state.split()[0], "158")
 
     def test_goes_on(self):
         """A campaign that was stopped does the rest, which rank 0 knows alone; the next takes new seeds."""

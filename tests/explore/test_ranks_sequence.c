@@ -55,11 +55,13 @@ struct play {
 static void begin(struct play *p, u32 index, u32 size, u64 seeds, u32 length)
 {
 	memset(p, 0, sizeof(*p));
-	p->ranks = (struct ranks){.link = ranks_play_link(&p->link),
-				  .index = index,
-				  .size = size,
-				  .silence = 1,
-				  .patience = 1};
+	p->ranks =
+		(struct ranks){.link = ranks_play_link(&p->link),
+			       .index = index,
+			       .size = size,
+			       .silence = 1,
+			       /* Longer than a task takes, however slow: nobody answers in it. */
+			       .patience = index ? 600 : 1};
 	p->link.only_asked = index;
 	p->campaign = (struct campaign){.seed = FIRST,
 					.sequences = seeds,
