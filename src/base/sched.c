@@ -346,6 +346,7 @@ struct sched *sched_create(void)
 
 	if (!s)
 		return NULL;
+	sched_keep_heap();
 	s->callback_room = FIRST_CALLBACKS;
 	s->callback = sched_own_calloc(s->callback_room, sizeof(*s->callback));
 	if (s->callback && !sched_objects_create(&s->objects))

@@ -65,6 +65,16 @@ void sched_own_unmap(void *p, size_t size)
 	__real_munmap(p, size);
 }
 
+#define HEAP_STEP (1 << 20)
+#define HEAP_KEPT (64 << 20)
+
+void sched_keep_heap(void)
+{
+	mallopt(M_TOP_PAD, HEAP_STEP);
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
+	mallopt(M_MMAP_THRESHOLD, HEAP_STEP);
+}
+
 /* ---- what the program holds: a table of blocks by address ------------------------------------*/
 static u32 home_of(const struct sched_blocks *b, const void *p)
 {

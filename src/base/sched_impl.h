@@ -150,6 +150,8 @@ void *sched_own_realloc(void *p, size_t size);
 void sched_own_free(void *p);
 void *sched_own_map(size_t size, int prot); /* NULL: no room */
 void sched_own_unmap(void *p, size_t size);
+/* What runs give back stays with the process: the next run wants as much. */
+void sched_keep_heap(void);
 /* A new run begins: nothing is its program's. */
 void sched_forget_blocks(struct sched *s);
 

@@ -4,10 +4,34 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* An LP of an earlier host: its TLB is large, and empty once all of it is older than this LP. */
+static void renew(struct lp *lp)
+{
+	u64 flushes = lp->tlb_flushes;
+
+	memset(lp, 0, offsetof(struct lp, tlb_4k));
+	lp->tlb_flushes = flushes + 1;
+	lp->tlb_since = flushes + 1;
+}
+
+static struct lp *lp_alloc(struct host *host, u32 id)
+{
+	bool kept;
+	struct lp *lp = host_keep(host, id, sizeof(*lp), &kept);
+
+	if (!lp)
+		return calloc(1, sizeof(*lp));
+	if (kept)
+		renew(lp);
+	lp->kept = true;
+	return lp;
+}
 
 int lp_create(struct host *host, u32 id, struct lp **out)
 {
-	struct lp *lp = calloc(1, sizeof(*lp));
+	struct lp *lp = lp_alloc(host, id);
 
 	if (!lp)
 		return -ENOMEM;
@@ -21,7 +45,8 @@ int lp_create(struct host *host, u32 id, struct lp **out)
 
 void lp_destroy(struct lp *lp)
 {
-	free(lp);
+	if (!lp->kept)
+		free(lp);
 }
 
 void lp_interrupt(struct lp *lp, u32 kind)

@@ -83,6 +83,7 @@ struct lp {
 	struct host *host;
 	u32 id;
 	u32 package;
+	bool kept; /* lies in memory that outlives the host */
 
 	/* Pending interrupts, LP_INTR | LP_NMI. Set by any thread, pairs with lp_interrupted(). */
 	u32 pending;
@@ -99,6 +100,7 @@ struct lp {
 
 	u64 tlb_hits, tlb_misses; /* statistics, owner only */
 	u64 tlb_flushes;	  /* so far: the clock that entries are stamped with */
+	u64 tlb_since;		  /* what is older was another LP's: holds for no asid */
 	struct tlb_flush tlb_flush[TLB_FLUSH_WORDS]; /* by a hash of the asid */
 	struct tlb_entry tlb_4k[TLB_4K_ENTRIES];
 	struct tlb_entry tlb_2m[TLB_2M_ENTRIES];

@@ -27,7 +27,7 @@ static u64 holds_since(const struct lp *lp, u64 asid)
 {
 	const struct tlb_flush *f = &lp->tlb_flush[flush_word_of(asid)];
 
-	return f->asid == asid ? f->since : 0;
+	return f->asid == asid ? f->since : lp->tlb_since;
 }
 
 static inline bool probe(const struct lp *lp, gpa_t gpa, enum pg_level level,

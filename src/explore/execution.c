@@ -18,6 +18,7 @@ static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
 struct explore_machine {
 	struct sched *sched;
+	struct host_memory *memory; /* of all executions, one after another */
 	struct world world;
 	void *signal_stack;
 	stack_t old_stack;
@@ -80,6 +81,7 @@ void explore_machine_destroy(struct explore_machine *m)
 {
 	leave_crashes(m);
 	sched_destroy(m->sched);
+	host_memory_destroy(m->memory);
 	free(m->world.enabled);
 	free(m->signal_stack);
 	free(m);
@@ -193,6 +195,7 @@ static int make_machine(struct world *w)
 	for (u32 i = 0; i < p->nr_threads; i++)
 		hosts += !p->thread[i].is_vcpu;
 	mc.lps = lp + hosts;
+	mc.memory = w->memory;
 	mc.planted_bugs = w->setup.planted_bugs;
 	mc.seamcall = world_seamcall;
 	mc.watch = watch;
@@ -411,8 +414,14 @@ int explore_execute(struct explore_machine *m, const struct explore_setup *setup
 		.record = record,
 	};
 	struct sched_result r;
+	int err;
 
+	/* Outside of the run: what is got inside belongs to its program. */
+	err = host_memory_fit(&m->memory, machine_host_bytes(&setup->program->machine));
+	if (err)
+		return err == -ENOMEM ? -ENOMEM : -EIO;
 	prepare(w, setup, out);
+	w->memory = m->memory;
 	w->sched = m->sched;
 	w->policy = policy;
 	w->policy_ctx = policy_ctx;

@@ -21,6 +21,7 @@
 
 struct sequence_machine {
 	struct sched *sched;
+	struct host_memory *memory; /* of all runs, one after another */
 	struct seq_run run;
 };
 
@@ -42,6 +43,7 @@ struct sequence_machine *sequence_machine_create(void)
 void sequence_machine_destroy(struct sequence_machine *m)
 {
 	sched_destroy(m->sched);
+	host_memory_destroy(m->memory);
 	free(m);
 }
 
@@ -226,6 +228,7 @@ static void make_machine(struct seq_run *r)
 		.profile = profile(r),
 		.dynamic_pamt = !seq_value(r, SEQ_DPAMT) && profile(r)->dynamic_pamt,
 		.planted_bugs = r->planted_bugs,
+		.memory = r->memory,
 		.warn = warned,
 		.warn_ctx = r,
 	};
@@ -315,11 +318,18 @@ int sequence_run(struct sequence_machine *m, const struct sequence *s, u64 plant
 		.policy = &sched_run_until_blocked,
 		.max_steps = (s->nr + 100) * MAX_STEPS,
 	};
+	const struct machine_config largest = {
+		.memory_bytes = SIZE_1G * (1 + SEQ_MAX_TDS + POOL_SPARE),
+	};
 	struct sched_result result;
 	struct seq_run *r = &m->run;
 
+	/* Outside of the run: what is got inside belongs to its program. */
+	if (host_memory_fit(&m->memory, machine_host_bytes(&largest)))
+		return -ENOMEM;
 	memset(r, 0, sizeof(*r));
 	memset(out, 0, sizeof(*out));
+	r->memory = m->memory;
 	r->s = s;
 	r->out = out;
 	r->planted_bugs = planted_bugs;

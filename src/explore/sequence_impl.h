@@ -45,6 +45,7 @@ struct seq_run {
 	const struct sequence *s;
 	struct sequence_outcome *out;
 	u64 planted_bugs;
+	struct host_memory *memory;
 	struct machine m;
 	struct hugetlb_pool *pool;
 	struct seq_file file[SEQ_MAX_TDS];

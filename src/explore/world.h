@@ -144,6 +144,7 @@ struct world {
 	struct sched *sched;
 	struct explore_setup setup;
 	struct explore_outcome *out;
+	struct host_memory *memory;
 	struct machine m;
 	struct world_td td[PROGRAM_MAX_TDS];
 	struct world_actor actor[PROGRAM_MAX_THREADS + 1];

@@ -11,8 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "base/sparse.h"
 #include "gmem/folio_word.h"
 
 static u64 div_up(u64 n, u64 by)
@@ -49,12 +49,9 @@ static void carve_all(struct gmem_folios *f)
 static int map_area(struct gmem_folios *f)
 {
 	carve_all(f); /* for its size */
-	f->area = mmap(NULL, f->area_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (f->area == MAP_FAILED)
+	f->area = sparse_alloc(f->area_bytes);
+	if (!f->area)
 		return -ENOMEM;
-	/* Sparse as it is, a huge page of ours would be resident for one word. */
-	madvise(f->area, f->area_bytes, MADV_NOHUGEPAGE);
 	carve_all(f);
 	return 0;
 }
@@ -82,7 +79,7 @@ int gmem_folios_init(struct gmem_folios *f, struct host *host, const struct gmem
 	f->reserved = f->nr_pages / unit_pages(f);
 	err = hugetlb_reserve(f->pool, f->reserved, &missing);
 	if (err)
-		munmap(f->area, f->area_bytes);
+		sparse_free(f->area, f->area_bytes);
 	return err;
 }
 
@@ -95,7 +92,7 @@ void gmem_folios_destroy(struct gmem_folios *f)
 	}
 	if (f->pool)
 		hugetlb_unreserve(f->pool, f->reserved);
-	munmap(f->area, f->area_bytes);
+	sparse_free(f->area, f->area_bytes);
 }
 
 /* ---- lookups ---------------------------------------------------------------------------------*/

@@ -8,8 +8,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
+#include "base/sparse.h"
 #include "gmem/internal.h"
 
 #define CHUNK_PAGES \
@@ -25,20 +25,16 @@ int gmem_view_init(struct gmem_view *view, u64 nr_pages)
 		calloc((nr_pages + CHUNK_PAGES - 1) / CHUNK_PAGES, sizeof(*view->in_chunk));
 	if (!view->in_chunk)
 		return -ENOMEM;
-	view->mapped = mmap(NULL, view->bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (view->mapped == MAP_FAILED) {
-		free(view->in_chunk);
-		return -ENOMEM;
-	}
-	/* Sparse as it is, a huge page of ours would be resident for one bit. */
-	madvise(view->mapped, view->bytes, MADV_NOHUGEPAGE);
-	return 0;
+	view->mapped = sparse_alloc(view->bytes);
+	if (view->mapped)
+		return 0;
+	free(view->in_chunk);
+	return -ENOMEM;
 }
 
 void gmem_view_destroy(struct gmem_view *view)
 {
-	munmap(view->mapped, view->bytes);
+	sparse_free(view->mapped, view->bytes);
 	free(view->in_chunk);
 }
 

@@ -26,10 +26,10 @@ struct gmem_binding {
 	u64 index, nr;
 };
 
-/* Which pages a host process has mapped: a bit a page, lazily populated, and a count a chunk. */
+/* Which pages a host process has mapped: a bit a page, and a count a chunk. */
 struct gmem_view {
 	u64 *mapped;
-	u64 bytes; /* of the mapping that @mapped is */
+	u64 bytes; /* of @mapped */
 	u32 *in_chunk;
 	u64 total;
 };

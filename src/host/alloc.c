@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "host/frame_allocator.h"
 
@@ -20,19 +21,49 @@ static u64 run_mask(unsigned int first, unsigned int count)
 	return (count == 64 ? ~0ULL : BIT_ULL(count) - 1) << first;
 }
 
+/* Bytes of a bit for each 2M block. */
+static u64 bitmap_bytes(u64 nr_1g)
+{
+	return nr_1g * (PTRS_PER_TABLE / 8);
+}
+
 u64 frame_allocator_bytes(u64 nr_frames)
 {
-	return (nr_frames / pages_per_level(PG_LEVEL_1G) +
-		nr_frames / pages_per_level(PG_LEVEL_2M)) *
-	       sizeof(struct frame_block);
+	u64 nr_1g = nr_frames / pages_per_level(PG_LEVEL_1G);
+
+	return 2 * bitmap_bytes(nr_1g) +
+	       (nr_1g + nr_1g * PTRS_PER_TABLE) * sizeof(struct frame_block);
 }
 
 void frame_allocator_init(struct frame_allocator *a, u64 nr_frames, void *area)
 {
+	memset(a, 0, sizeof(*a));
 	a->nr_1g = nr_frames / pages_per_level(PG_LEVEL_1G);
-	a->blocks[PG_LEVEL_1G] = area;
+	a->ever_taken = area;
+	a->ever_divided = a->ever_taken + bitmap_bytes(a->nr_1g) / sizeof(u64);
+	a->blocks[PG_LEVEL_1G] = (void *)(a->ever_divided + bitmap_bytes(a->nr_1g) / sizeof(u64));
 	a->blocks[PG_LEVEL_2M] = a->blocks[PG_LEVEL_1G] + a->nr_1g;
 	sync_mutex_init(&a->lock, LOCK_HOST_ALLOC);
+}
+
+void frame_allocator_scrub(struct frame_allocator *a)
+{
+	for (u64 i = 0; i < a->nr_1g; i++) {
+		u64 *taken = &a->ever_taken[i * (PTRS_PER_TABLE / 64)];
+		u64 *divided = &a->ever_divided[i * (PTRS_PER_TABLE / 64)];
+
+		for (unsigned int word = 0; word < PTRS_PER_TABLE / 64; word++) {
+			struct frame_block *b =
+				&a->blocks[PG_LEVEL_2M][i * PTRS_PER_TABLE + word * 64];
+
+			for (u64 left = divided[word]; left; left &= left - 1)
+				memset(&b[__builtin_ctzll(left)], 0, sizeof(*b));
+			if (taken[word])
+				memset(&a->blocks[PG_LEVEL_1G][i], 0, sizeof(*b));
+			taken[word] = 0;
+			divided[word] = 0;
+		}
+	}
 }
 
 void frame_allocator_exit(struct frame_allocator *a)
@@ -124,10 +155,21 @@ static void mark_used(struct frame_allocator *a, enum pg_level level, u64 index,
 
 	b->used[first / 64] |= run_mask(first % 64, count);
 	b->nr_used += count;
+	if (level == PG_LEVEL_1G)
+		a->ever_taken[(index * PTRS_PER_TABLE + first) / 64] |= run_mask(first % 64, count);
+	else if (!listed)
+		a->ever_divided[index / 64] |= BIT_ULL(index % 64);
 	if (!listed)
 		list_add(a->blocks[level], &a->divided[level], index);
 	if (b->nr_used == PTRS_PER_TABLE)
 		list_del(a->blocks[level], &a->divided[level], index);
+}
+
+/* Notes that the free 1G block @index is in use now, as one. */
+static void mark_whole(struct frame_allocator *a, u64 index)
+{
+	a->blocks[PG_LEVEL_1G][index].whole = 1;
+	memset(&a->ever_taken[index * (PTRS_PER_TABLE / 64)], 0xFF, PTRS_PER_TABLE / 8);
 }
 
 static void mark_unused(struct frame_allocator *a, enum pg_level level, u64 index,
@@ -249,7 +291,7 @@ int host_alloc(struct host *host, enum pg_level level, enum frame_use use, pfn_t
 	sync_mutex_lock(&a->lock);
 	found = take_block(a, level, &index);
 	if (found && level == PG_LEVEL_1G)
-		a->blocks[level][index].whole = 1;
+		mark_whole(a, index);
 	sync_mutex_unlock(&a->lock);
 	if (!found)
 		return -ENOMEM;
@@ -351,7 +393,7 @@ static void run_take(struct frame_allocator *a, const struct reserve_run *run)
 	if (is_free_1g(a, run->index))
 		take_1g_at(a, run->index);
 	if (run_is_whole(run))
-		a->blocks[PG_LEVEL_1G][run->index].whole = 1;
+		mark_whole(a, run->index);
 	else
 		mark_used(a, PG_LEVEL_1G, run->index, run->first, run->count);
 }

@@ -14,6 +14,10 @@
  *            <--- last part given ---/             nr_used < 512
  *
  * A 2M block that is whole or divided has its bit in its 1G block's `used`.
+ *
+ * Nothing outside the blocks that somebody has been given is ever written, nor what the host keeps
+ * beside them: which ones those are is all that memory which outlives its host needs to know to become
+ * as new (memory.c).
  */
 #ifndef HOST_FRAME_ALLOCATOR_H
 #define HOST_FRAME_ALLOCATOR_H
@@ -34,6 +38,8 @@ struct frame_allocator {
 	struct frame_block *blocks[PG_LEVEL_1G + 1]; /* 2M and 1G, indexed by frame >> level */
 	u32 divided[PG_LEVEL_1G + 1]; /* lists: divided blocks that have a free part */
 	u32 free_1g;		      /* list: free blocks that have been used before */
+	u64 *ever_taken;   /* a bit a 2M block: has been in use, by itself or with its 1G block */
+	u64 *ever_divided; /* and its frames singly */
 	u64 nr_1g;
 	u64 fresh_1g; /* from here on a 1G block that is free is on no list */
 };
@@ -42,6 +48,8 @@ struct frame_allocator {
 u64 frame_allocator_bytes(u64 nr_frames);
 /** frame_allocator_init - @area: that much zero memory, which the caller keeps */
 void frame_allocator_init(struct frame_allocator *a, u64 nr_frames, void *area);
+/** frame_allocator_scrub - nobody has ever taken anything; the area is all zero again */
+void frame_allocator_scrub(struct frame_allocator *a);
 void frame_allocator_exit(struct frame_allocator *a);
 
 #endif

@@ -26,6 +26,7 @@
 #include "base/types.h"
 
 struct frame_allocator;
+struct host_memory;
 
 /* What a frame was allocated for; accounting, and the leak report at the end. */
 enum frame_use {
@@ -50,6 +51,7 @@ struct host_config {
 	u32 packages;	  /* 0 means 1 */
 	u64 planted_bugs; /* bits of enum planted_bug */
 	bool vm_memory_attributes;
+	struct host_memory *memory; /* where the host lies; NULL: in memory of its own */
 };
 
 /*
@@ -59,8 +61,8 @@ struct host_config {
 #define HOST_ALIGN SIZE_2M
 
 struct host {
-	u8 *memory;    /* physical address 0; at a multiple of HOST_ALIGN */
-	void *mapping; /* it lies in */
+	u8 *memory; /* physical address 0; at a multiple of HOST_ALIGN */
+	struct host_memory *lies_in;
 	u64 memory_bytes;
 	u64 nr_frames;
 	u32 nr_lps;
@@ -90,11 +92,32 @@ struct host {
 /**
  * host_create - reserve the physical range of @cfg and set up an empty machine
  *
- * Return: 0; -EINVAL for a size that isn't a multiple of 1G; -ENOMEM when the address range can't
+ * Return: 0; -EINVAL for a size that isn't a multiple of 1G, or more than @cfg's memory holds; -ENOMEM when the address range can't
  * be reserved.
  */
 int host_create(const struct host_config *cfg, struct host **out);
 void host_destroy(struct host *host);
+
+/**
+ * host_memory_fit - memory for hosts of up to @bytes, one after another
+ *
+ * @memory: NULL, or what an earlier call left there: becomes another if it is too small. Between two
+ * hosts alone. A host begins in it as in memory never used, whatever has become of the one before: it
+ * has ended, or was left in the middle of anything and will never run again.
+ * A build that looks for accesses to freed memory (AddressSanitizer) leaves NULL there.
+ * Return: 0; -EINVAL for what can't be a host's size; -ENOMEM: @memory is as before.
+ */
+int host_memory_fit(struct host_memory **memory, u64 bytes);
+/** host_memory_destroy - no host is in it; NULL is fine */
+void host_memory_destroy(struct host_memory *memory);
+/**
+ * host_keep - the @index-th block of @bytes that isn't made as new between hosts
+ *
+ * For what is dear to clear and easy to outdate. All blocks have one size, in all hosts of one memory.
+ * @kept: an earlier host had it, and what it left is there; otherwise it is zero.
+ * Return: NULL if @host's memory doesn't outlive it, or has no room.
+ */
+void *host_keep(struct host *host, u64 index, u64 bytes, bool *kept);
 
 /* ---- frames ----------------------------------------------------------------------------------*/
 

@@ -17,7 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "base/sparse.h"
 
 enum page_state { PAGE_ABSENT, PAGE_FREE, PAGE_USED, PAGE_BROKEN };
 
@@ -89,7 +90,7 @@ static void give_back_all(struct hugetlb_pool *pool)
 static void pool_free(struct hugetlb_pool *pool)
 {
 	sync_mutex_destroy(&pool->lock);
-	munmap(pool->page, pool->page_bytes);
+	sparse_free(pool->page, pool->page_bytes);
 	free(pool);
 }
 
@@ -107,9 +108,8 @@ static struct hugetlb_pool *pool_new(struct host *host, enum pg_level level, boo
 	/* What the head's descriptors say doesn't matter: that it is written for each page does. */
 	memset(pool->head, 0x5A, sizeof(pool->head));
 	pool->page_bytes = host->nr_frames / pages_per_level(level) * sizeof(*pool->page);
-	pool->page = mmap(NULL, pool->page_bytes, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (pool->page == MAP_FAILED) {
+	pool->page = sparse_alloc(pool->page_bytes);
+	if (!pool->page) {
 		free(pool);
 		return NULL;
 	}

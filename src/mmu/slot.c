@@ -14,8 +14,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "base/sparse.h"
 #include "mmu/internal.h"
 
 #define DISALLOW_MIXED (1U << 31)
@@ -65,14 +65,11 @@ int mmu_slot_init(struct mmu_slot *slot, gfn_t base_gfn, u64 npages, u64 index)
 	while (!IS_ALIGNED(base_gfn ^ index, pages_per_level(slot->max_level)))
 		slot->max_level--;
 	for (enum pg_level level = PG_LEVEL_2M; level <= PG_LEVEL_MAX_LEAF; level++) {
-		void *words = mmap(NULL, array_bytes(slot, level), PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-		if (words == MAP_FAILED) {
+		slot->disallow_lpage[level] = sparse_alloc(array_bytes(slot, level));
+		if (!slot->disallow_lpage[level]) {
 			mmu_slot_destroy(slot);
 			return -ENOMEM;
 		}
-		slot->disallow_lpage[level] = words;
 		disallow_ends(slot, level);
 	}
 	return 0;
@@ -81,8 +78,7 @@ int mmu_slot_init(struct mmu_slot *slot, gfn_t base_gfn, u64 npages, u64 index)
 void mmu_slot_destroy(struct mmu_slot *slot)
 {
 	for (enum pg_level level = PG_LEVEL_2M; level <= PG_LEVEL_MAX_LEAF; level++) {
-		if (slot->disallow_lpage[level])
-			munmap(slot->disallow_lpage[level], array_bytes(slot, level));
+		sparse_free(slot->disallow_lpage[level], array_bytes(slot, level));
 		slot->disallow_lpage[level] = NULL;
 	}
 }

@@ -57,14 +57,12 @@ static void reserve_page(const struct seam *seam, const struct seam_tdmr *t, hpa
 	u64 index = addr_to_fn(hpa - t->base);
 	hpa_t at = t->pamt_base[0];
 
-	if (seam->dynamic_pamt) {
-		at += index / 8;
-		*(u8 *)host_ptr(seam->host, at) |= (u8)(1u << index % 8);
-	} else {
-		at += index * TDX_PAMT_ENTRY_SIZE;
-		((struct pamt_entry *)host_ptr(seam->host, at))->type = PT_RSVD;
-	}
+	at += seam->dynamic_pamt ? index / 8 : index * TDX_PAMT_ENTRY_SIZE;
 	host_frame_dirty(seam->host, addr_to_fn(at));
+	if (seam->dynamic_pamt)
+		*(u8 *)host_ptr(seam->host, at) |= (u8)(1u << index % 8);
+	else
+		((struct pamt_entry *)host_ptr(seam->host, at))->type = PT_RSVD;
 }
 
 static void reserve_areas(const struct seam *seam, const struct seam_tdmr *t, hpa_t from, hpa_t to)

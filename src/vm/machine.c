@@ -6,14 +6,14 @@
 
 #include "vm/vm.h"
 
-/* The smallest host that leaves @usable bytes beside its PAMT. */
-static u64 host_bytes(u64 usable, bool dynamic_pamt)
+/* The smallest host that leaves what is usable beside its PAMT. */
+u64 machine_host_bytes(const struct machine_config *cfg)
 {
-	u64 bytes = ALIGN_UP(usable, SIZE_1G);
+	const bool dynamic = cfg->dynamic_pamt;
+	u64 usable = cfg->memory_bytes, bytes = ALIGN_UP(usable, SIZE_1G);
 
-	while (bytes - tdx_overhead_bytes(bytes, dynamic_pamt) < usable)
-		bytes +=
-			ALIGN_UP(usable + tdx_overhead_bytes(bytes, dynamic_pamt) - bytes, SIZE_1G);
+	while (bytes - tdx_overhead_bytes(bytes, dynamic) < usable)
+		bytes += ALIGN_UP(usable + tdx_overhead_bytes(bytes, dynamic) - bytes, SIZE_1G);
 	return bytes;
 }
 
@@ -63,10 +63,11 @@ static int load_module(struct machine *m, const struct machine_config *cfg)
 int machine_create(const struct machine_config *cfg, struct machine *m)
 {
 	struct host_config hc = {
-		.memory_bytes = host_bytes(cfg->memory_bytes, cfg->dynamic_pamt),
+		.memory_bytes = machine_host_bytes(cfg),
 		.lps = cfg->lps + 1,
 		.planted_bugs = cfg->planted_bugs,
 		.vm_memory_attributes = cfg->vm_memory_attributes,
+		.memory = cfg->memory,
 	};
 	int err;
 

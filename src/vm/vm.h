@@ -43,6 +43,7 @@ struct machine_config {
 	 * vm_set_memory_attributes(), its private memory in the file, shared memory in another of its own.
 	 */
 	bool vm_memory_attributes;
+	struct host_memory *memory; /* as in struct host_config: machine_host_bytes() at least */
 	/* Stands before seamcall(), which it calls: to inject failures, to record. NULL: nothing does */
 	u64 (*seamcall)(struct lp *lp, struct tdx_regs *r);
 	/* Called before the module is loaded, to listen from its first call on; 0 or -errno. May be NULL */
@@ -56,6 +57,8 @@ struct machine_config {
 	void *warn_ctx;
 };
 
+/** machine_host_bytes - the host's memory: what is usable, and PAMT */
+u64 machine_host_bytes(const struct machine_config *cfg);
 /**
  * machine_create - host, LPs and a module that can make TDs
  *
