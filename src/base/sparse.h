@@ -12,7 +12,7 @@
 
 #include "base/types.h"
 
-#define SPARSE_HEAP_BYTES (64ULL << 10)
+#define SPARSE_HEAP_BYTES (128ULL << 10)
 
 /** sparse_alloc - @bytes, all zero; NULL: no room. sparse_free() wants the same number */
 static inline void *sparse_alloc(u64 bytes)

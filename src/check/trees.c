@@ -141,6 +141,8 @@ static int walk(struct check *c, struct check_tree *t, const struct mmu_page *ta
 {
 	const struct mmu *mmu = t->mmu;
 	enum pg_level level = table->level;
+	u64 empty = 0; /* beside an empty entry of ours, and found to be right there */
+	bool found = false;
 	int broken = 0;
 
 	t->tables++;
@@ -148,14 +150,21 @@ static int walk(struct check *c, struct check_tree *t, const struct mmu_page *ta
 		gfn_t gfn = base + i * pages_per_level(level);
 		u64 spte = sync_load_acquire(&table->spt[i]);
 		u64 entry = sept ? sync_load_acquire(&sept[i]) : 0;
-		enum spte_kind kind = spte_kind(spte, level);
+		enum spte_kind kind;
 
+		/* Most are as the one before them: nothing, here and there. */
+		if (spte == SPTE_NONE && found && entry == empty)
+			continue;
+		kind = spte_kind(spte, level);
 		if (kind == SPTE_KIND_FROZEN)
 			return check_broken(c, 2, "the entry of gfn %" PRIx64 " is frozen", gfn);
 		if (sept)
 			broken = compare(c, mmu, gfn, level, spte, entry);
 		if (broken)
 			break;
+		found |= spte == SPTE_NONE;
+		if (spte == SPTE_NONE)
+			empty = entry;
 		if (kind == SPTE_KIND_LEAF)
 			broken = check_leaf(c, t, mmu_gfn(mmu, gfn), level, spte_pfn(spte));
 		else if (kind == SPTE_KIND_TABLE)

@@ -145,9 +145,9 @@ static void mark(void *ctx, u32 thread, const char *name, u64 arg)
 {
 	struct world *w = ctx;
 
-	if (!strcmp(name, "kick"))
+	if (name[0] == 'k' && !strcmp(name, "kick"))
 		inject_kick(w, thread);
-	if (!strcmp(name, "kicked") && w->caller[thread % WORLD_MAX_CALLERS].td)
+	if (name[0] == 'k' && !strcmp(name, "kicked") && w->caller[thread % WORLD_MAX_CALLERS].td)
 		oracle_kicked(w->caller[thread % WORLD_MAX_CALLERS].td, (u32)arg);
 	if (w->policy->mark)
 		w->policy->mark(w->policy_ctx, thread, name, arg);

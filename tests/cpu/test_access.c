@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest accesses: what the TLB keeps and when it lets go, interrupts, machine checks, exits. */
+#include "cpu/tlb.h"
 #include "tables.h"
 
 static enum lp_access write_word(struct world *w, gpa_t gpa, u64 value)
@@ -431,6 +432,41 @@ static void packages(void **state)
 	host_destroy(host);
 }
 
+/* An LP in memory that outlives its host has an empty TLB, whatever the LP before it has left. */
+static void tlb_of_an_earlier_host(void **state)
+{
+	struct host_config cfg = {.memory_bytes = SIZE_1G, .lps = 1};
+	struct host_memory *memory = NULL;
+	const struct ept_translation tr = {.pfn = 512, .level = PG_LEVEL_4K, .writable = true};
+	struct ept_translation found;
+
+	(void)state;
+	assert_int_equal(host_memory_fit(&memory, SIZE_1G), 0);
+	cfg.memory = memory;
+	for (u64 round = 0; round < 4; round++) {
+		struct host *host;
+		struct lp *lp;
+
+		assert_int_equal(host_create(&cfg, &host), 0);
+		assert_int_equal(lp_create(host, 0, &lp), 0);
+		assert_int_equal(lp->tlb_misses, 0);
+		assert_false(lp_interrupted(lp));
+		lp->ept.asid = 0x1000;
+		assert_false(tlb_lookup(lp, 0x5000, &found));
+		/* Also of an asid whose word in tlb_flush is another's. */
+		for (u64 i = 0; i < round; i++)
+			lp_tlb_flush(lp, 0x1000 + (i << 40));
+		assert_false(tlb_lookup(lp, 0x5000, &found));
+		tlb_fill(lp, 0x5000, &tr);
+		assert_true(tlb_lookup(lp, 0x5000, &found));
+		assert_int_equal(found.pfn, 512);
+		lp_interrupt(lp, LP_INTR);
+		lp_destroy(lp);
+		host_destroy(host);
+	}
+	host_memory_destroy(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,6 +485,7 @@ int main(void)
 		cmocka_unit_test(machine_checks),
 		cmocka_unit_test(wrong_pfn_mixes_neighbours),
 		cmocka_unit_test(packages),
+		cmocka_unit_test(tlb_of_an_earlier_host),
 	};
 
 	sync_thread_enter();
