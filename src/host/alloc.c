@@ -35,14 +35,16 @@ u64 frame_allocator_bytes(u64 nr_frames)
 	       (nr_1g + nr_1g * PTRS_PER_TABLE) * sizeof(struct frame_block);
 }
 
-void frame_allocator_init(struct frame_allocator *a, u64 nr_frames, void *area)
+void frame_allocator_init(struct frame_allocator *a, u64 nr_frames, void *area, bool outlives)
 {
 	memset(a, 0, sizeof(*a));
 	a->nr_1g = nr_frames / pages_per_level(PG_LEVEL_1G);
-	a->ever_taken = area;
-	a->ever_divided = a->ever_taken + bitmap_bytes(a->nr_1g) / sizeof(u64);
-	a->blocks[PG_LEVEL_1G] = (void *)(a->ever_divided + bitmap_bytes(a->nr_1g) / sizeof(u64));
+	a->blocks[PG_LEVEL_1G] = area;
 	a->blocks[PG_LEVEL_2M] = a->blocks[PG_LEVEL_1G] + a->nr_1g;
+	if (outlives) {
+		a->ever_taken = (void *)(a->blocks[PG_LEVEL_2M] + a->nr_1g * PTRS_PER_TABLE);
+		a->ever_divided = a->ever_taken + bitmap_bytes(a->nr_1g) / sizeof(u64);
+	}
 	sync_mutex_init(&a->lock, LOCK_HOST_ALLOC);
 }
 
@@ -146,6 +148,19 @@ static void give_1g(struct frame_allocator *a, u64 index)
 		list_add(a->blocks[PG_LEVEL_1G], &a->free_1g, index);
 }
 
+/* For who makes the memory as new: @count parts of block @index have been in use. */
+static __attribute__((cold, noinline)) void note_used(struct frame_allocator *a,
+						      enum pg_level level, u64 index,
+						      unsigned int first, unsigned int count)
+{
+	if (level == PG_LEVEL_2M)
+		a->ever_divided[index / 64] |= BIT_ULL(index % 64);
+	else if (count == PTRS_PER_TABLE)
+		memset(&a->ever_taken[index * (PTRS_PER_TABLE / 64)], 0xFF, PTRS_PER_TABLE / 8);
+	else
+		a->ever_taken[(index * PTRS_PER_TABLE + first) / 64] |= run_mask(first % 64, count);
+}
+
 /* Notes that @count parts of block @index of @level, from @first in one word, are in use now. */
 static void mark_used(struct frame_allocator *a, enum pg_level level, u64 index, unsigned int first,
 		      unsigned int count)
@@ -155,10 +170,8 @@ static void mark_used(struct frame_allocator *a, enum pg_level level, u64 index,
 
 	b->used[first / 64] |= run_mask(first % 64, count);
 	b->nr_used += count;
-	if (level == PG_LEVEL_1G)
-		a->ever_taken[(index * PTRS_PER_TABLE + first) / 64] |= run_mask(first % 64, count);
-	else if (!listed)
-		a->ever_divided[index / 64] |= BIT_ULL(index % 64);
+	if (unlikely(a->ever_taken))
+		note_used(a, level, index, first, count);
 	if (!listed)
 		list_add(a->blocks[level], &a->divided[level], index);
 	if (b->nr_used == PTRS_PER_TABLE)
@@ -169,7 +182,8 @@ static void mark_used(struct frame_allocator *a, enum pg_level level, u64 index,
 static void mark_whole(struct frame_allocator *a, u64 index)
 {
 	a->blocks[PG_LEVEL_1G][index].whole = 1;
-	memset(&a->ever_taken[index * (PTRS_PER_TABLE / 64)], 0xFF, PTRS_PER_TABLE / 8);
+	if (unlikely(a->ever_taken))
+		note_used(a, PG_LEVEL_1G, index, 0, PTRS_PER_TABLE);
 }
 
 static void mark_unused(struct frame_allocator *a, enum pg_level level, u64 index,

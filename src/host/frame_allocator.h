@@ -38,16 +38,23 @@ struct frame_allocator {
 	struct frame_block *blocks[PG_LEVEL_1G + 1]; /* 2M and 1G, indexed by frame >> level */
 	u32 divided[PG_LEVEL_1G + 1]; /* lists: divided blocks that have a free part */
 	u32 free_1g;		      /* list: free blocks that have been used before */
-	u64 *ever_taken;   /* a bit a 2M block: has been in use, by itself or with its 1G block */
-	u64 *ever_divided; /* and its frames singly */
 	u64 nr_1g;
 	u64 fresh_1g; /* from here on a 1G block that is free is on no list */
+	/*
+	 * For memory that outlives the host, elsewhere NULL: a bit a 2M block that has been in use, by
+	 * itself or with its 1G block; and one whose frames were handed out singly.
+	 */
+	u64 *ever_taken, *ever_divided;
 };
 
 /** frame_allocator_bytes - room for the arrays of a host with @nr_frames frames */
 u64 frame_allocator_bytes(u64 nr_frames);
-/** frame_allocator_init - @area: that much zero memory, which the caller keeps */
-void frame_allocator_init(struct frame_allocator *a, u64 nr_frames, void *area);
+/**
+ * frame_allocator_init - all frames are free
+ * @area: that much zero memory, which the caller keeps
+ * @outlives: and will want to be as it was, by frame_allocator_scrub()
+ */
+void frame_allocator_init(struct frame_allocator *a, u64 nr_frames, void *area, bool outlives);
 /** frame_allocator_scrub - nobody has ever taken anything; the area is all zero again */
 void frame_allocator_scrub(struct frame_allocator *a);
 void frame_allocator_exit(struct frame_allocator *a);

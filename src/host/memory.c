@@ -16,7 +16,8 @@
  *
  * One write leaves no dirty bit: a lock of the module in a PAMT page that is all zero otherwise. It is
  * zero again when the leaf has ended; of a host that was cut short, frames that are clean but populated
- * are looked through.
+ * are looked through. mincore() doesn't say of a page that it has been swapped out: a host that was cut
+ * short in the very moments in which the system did that to such a page would leave its lock behind.
  */
 #include "host/memory.h"
 
@@ -232,7 +233,8 @@ int host_create(const struct host_config *cfg, struct host **out)
 	host->tag_4k = slice(m, m->layout.tag_4k);
 	host->private = slice(m, m->layout.private);
 	host->allocator = &m->allocator;
-	frame_allocator_init(host->allocator, host->nr_frames, slice(m, m->layout.allocator));
+	frame_allocator_init(host->allocator, host->nr_frames, slice(m, m->layout.allocator),
+			     cfg->memory);
 	host->bugs.planted = cfg->planted_bugs;
 	host->vm_memory_attributes = cfg->vm_memory_attributes;
 	*out = host;

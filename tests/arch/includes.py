@@ -29,7 +29,7 @@ ARROWS = {
 
 # What other rooms may see of a room below vm; the rest is its own.
 PUBLIC = {
-    "base": {"bug.h", "rng.h", "sync.h", "trace.h", "types.h", "bugs.def", "lock_order.def"},
+    "base": {"bug.h", "rng.h", "sparse.h", "sync.h", "trace.h", "types.h", "bugs.def", "lock_order.def"},
     "host": {"host.h", "hugetlb.h"},
     "cpu": {"lp.h"},
     "seam": {"seam.h", "sept_states.def"}, # the table of states is there to be generated from
