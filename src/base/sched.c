@@ -34,6 +34,34 @@ static const bool kind_writes[] = {
 
 /* ---- who can go on ---------------------------------------------------------------------------*/
 
+/* A condition reads @p. More words than there is room for are as good as all. */
+static void note_read(struct sched *s, const volatile void *p)
+{
+	struct sched_op *op = s->looking;
+	u32 number = sched_object_number(&s->objects, p, NULL);
+
+	if (op->nr_reads > SCHED_READS)
+		return;
+	for (u32 i = 0; i < op->nr_reads; i++)
+		if (op->reads[i] == number)
+			return;
+	if (op->nr_reads < SCHED_READS)
+		op->reads[op->nr_reads] = number;
+	op->nr_reads++;
+}
+
+void sched_look(struct sched *s, struct coro *t)
+{
+	struct sched_op *op = &s->thread[t->number].op;
+
+	op->nr_reads = 0;
+	s->looking = op;
+	t->cond(t->cond_arg);
+	s->looking = NULL;
+	if (op->nr_reads > SCHED_READS)
+		op->nr_reads = 0;
+}
+
 /* Others have written since the look that @t's loop had before. */
 static bool has_news(const struct sched *s, const struct coro *t)
 {
@@ -66,6 +94,8 @@ static void find_enabled(struct sched *s, bool spinning)
 		} else {
 			can = sched_gate_is_open(s, t, &pub->op);
 		}
+		if (pub->op.kind == SCHED_WAIT)
+			sched_look(s, t);
 		if (can && !t->ready) {
 			t->ready_since = s->result.steps;
 			/* Whoever made the last step has made it possible. */
@@ -186,15 +216,21 @@ static void switch_to(struct sched *s, struct coro *to, bool last)
 	sched_context_switch(&from->context, &to->context, last);
 }
 
-void sched_stop_before(struct sched *s, enum sched_kind kind, u32 number)
+static void stop_before(struct sched *s, enum sched_kind kind, u32 number, u8 bytes)
 {
 	struct coro *t = s->current;
 	struct sched_op *op = &s->thread[t->number].op;
 
-	*op = (struct sched_op){.kind = kind, .write = kind_writes[kind], .object = number};
+	*op = (struct sched_op){
+		.kind = kind, .write = kind_writes[kind], .object = number, .bytes = bytes};
 	t = choose(s);
 	begin_step(s, t);
 	switch_to(s, t, false);
+}
+
+void sched_stop_before(struct sched *s, enum sched_kind kind, u32 number)
+{
+	stop_before(s, kind, number, 0);
 }
 
 void sched_wait_queued(struct sched *s)
@@ -459,29 +495,37 @@ u64 sched_clock(const struct sched *s, u32 thread)
 }
 
 /* ---- what base/sync.h calls ------------------------------------------------------------------*/
-static void stop_at_memory(enum sched_kind kind, const volatile void *p)
+static void stop_at_memory(enum sched_kind kind, const volatile void *p, size_t size)
 {
 	struct sched *s = sync_sched;
+	u32 bytes = ((1U << size) - 1) << (uintptr_t)p % sizeof(u64);
 
-	if (s->alone)
+	if (s->looking)
+		note_read(s, p);
+	else if (s->alone)
 		sched_step_alone(s);
 	else
-		sched_stop_before(s, kind, sched_object_number(&s->objects, p, NULL));
+		stop_before(s, kind, sched_object_number(&s->objects, p, NULL), (u8)bytes);
 }
 
-void sched_at_load(const volatile void *p)
+void sched_at_load(const volatile void *p, size_t size)
 {
-	stop_at_memory(SCHED_LOAD, p);
+	stop_at_memory(SCHED_LOAD, p, size);
 }
 
-void sched_at_store(const volatile void *p)
+void sched_at_store(const volatile void *p, size_t size)
 {
-	stop_at_memory(SCHED_STORE, p);
+	stop_at_memory(SCHED_STORE, p, size);
 }
 
-void sched_at_rmw(const volatile void *p)
+void sched_at_rmw(const volatile void *p, size_t size)
 {
-	stop_at_memory(SCHED_RMW, p);
+	stop_at_memory(SCHED_RMW, p, size);
+}
+
+void sched_at_joint(const volatile void *p, size_t size)
+{
+	stop_at_memory(SCHED_JOINT, p, size);
 }
 
 void sched_rmw_failed(void)

@@ -55,11 +55,12 @@ X *  4. RCU: a callback may run as soon as every read section that was open at i
 	SCHED_KIND(SCHED_WRLOCK, "wrlock", true)                                                   \
 	SCHED_KIND(SCHED_WRUNLOCK, "wrunlock", true)                                               \
 	SCHED_KIND(SCHED_CONTENDED, "contended", false) /* looks who queues for a rwlock */        \
-	SCHED_KIND(SCHED_WAIT, "wait", true)  /* waitq: reads all that its condition reads */      \
+	SCHED_KIND(SCHED_WAIT, "wait", true)  /* waitq: reads what its condition reads */          \
 	SCHED_KIND(SCHED_WAKE, "wake", true)  /* waitq */                                          \
 	SCHED_KIND(SCHED_LOAD, "load", false) /* memory */                                         \
 	SCHED_KIND(SCHED_STORE, "store", true)                                                     \
 	SCHED_KIND(SCHED_RMW, "rmw", true)	      /* also a compare-exchange that will fail */ \
+	SCHED_KIND(SCHED_JOINT, "joint", true)	      /* an update that commutes with its like */  \
 	SCHED_KIND(SCHED_RCU_LOCK, "rcu-lock", false) /* outermost section begins; no object */    \
 	SCHED_KIND(SCHED_RCU_UNLOCK, "rcu-unlock", true)                                           \
 	SCHED_KIND(SCHED_RCU_CALL, "rcu-call", true) /* queues a callback */                       \
@@ -74,6 +75,8 @@ enum sched_kind {
 		SCHED_KIND_COUNT,
 };
 
+#define SCHED_READS 4
+
 /* What a thread does in its next step. */
 struct sched_op {
 	enum sched_kind kind;
@@ -84,6 +87,10 @@ struct sched_op {
 	 * which they first appear; 0: no object. START, END, JOIN: the thread's number instead.
 	 */
 	u32 object;
+	u8 bytes; /* of a word of memory: bit i is byte i; 0: no memory */
+	/* WAIT: words that its condition would look at now; none: not known, it may be any */
+	u8 nr_reads;
+	u32 reads[SCHED_READS];
 };
 
 struct sched_thread {

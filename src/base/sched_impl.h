@@ -83,10 +83,12 @@ struct coro {
 	void *arg;
 
 	/* What its next step needs, by the kind of its sched_op. */
-	const void *gate; /* lock or waitq */
-	u32 target;	  /* JOIN: the thread */
-	u64 awaited;	  /* RCU_BARRIER: callbacks that must have run */
-	bool woken;	  /* WAIT: by a wake since it sleeps */
+	const void *gate;	 /* lock or waitq */
+	u32 target;		 /* JOIN: the thread */
+	u64 awaited;		 /* RCU_BARRIER: callbacks that must have run */
+	bool woken;		 /* WAIT: by a wake since it sleeps */
+	bool (*cond)(void *arg); /* WAIT */
+	void *cond_arg;
 
 	u64 rcu_section; /* number of its open outermost section; 0: none */
 	u32 rcu_nesting;
@@ -169,6 +171,7 @@ struct sched {
 
 	u32 *live, *enabled; /* ascending numbers; live holds the RCU thread always */
 	u32 nr_live, nr_enabled;
+	struct sched_op *looking; /* a condition is looked at, and notes here what it reads */
 	bool alone;
 
 	struct sched_callback *callback; /* a ring of callback_room, a power of two */
@@ -210,6 +213,8 @@ struct coro *sched_add_thread(struct sched *s, void (*fn)(void *arg), void *arg)
 _Noreturn void sched_cut(struct sched *s, enum sched_outcome outcome);
 
 /* Can the thread make its step now? RELAX: true. */
+/* What the condition that @t waits for would read now. */
+void sched_look(struct sched *s, struct coro *t);
 bool sched_gate_is_open(const struct sched *s, const struct coro *t, const struct sched_op *op);
 /* Runs in the RCU thread for ever. */
 void sched_rcu_main(void *sched);

@@ -26,15 +26,27 @@ static bool rcu_conflict(enum sched_kind a, enum sched_kind b)
 	/* A section that begins is no business of a callback that may run already. */
 	if (a == SCHED_RCU_LOCK || b == SCHED_RCU_LOCK)
 		return a == SCHED_RCU_CALL || b == SCHED_RCU_CALL;
+	/* And whether one has ended says only later when a callback that is queued now may run. */
+	if (is_section(a) || is_section(b))
+		return a != SCHED_RCU_CALL && b != SCHED_RCU_CALL;
 	return true;
+}
+
+static bool condition_reads(const struct sched_op *wait, const struct sched_op *op)
+{
+	if (wait->kind != SCHED_WAIT || !op->write)
+		return false;
+	for (u32 i = 0; i < wait->nr_reads; i++)
+		if (op->bytes && op->object == wait->reads[i])
+			return true;
+	return !wait->nr_reads;
 }
 
 bool sched_conflict(const struct sched_op *a, const struct sched_op *b)
 {
 	if (is_rcu(a->kind) && is_rcu(b->kind))
 		return rcu_conflict(a->kind, b->kind);
-	/* A condition reads what it likes. */
-	if ((a->kind == SCHED_WAIT && b->write) || (b->kind == SCHED_WAIT && a->write))
+	if (condition_reads(a, b) || condition_reads(b, a))
 		return true;
 	/* The order of creation gives the numbers. */
 	if (a->kind == SCHED_CREATE || b->kind == SCHED_CREATE)
@@ -44,6 +56,10 @@ bool sched_conflict(const struct sched_op *a, const struct sched_op *b)
 	if (a->kind <= SCHED_JOIN || b->kind <= SCHED_JOIN) /* numbers of threads */
 		return (a->kind == SCHED_END && b->kind == SCHED_JOIN) ||
 		       (a->kind == SCHED_JOIN && b->kind == SCHED_END);
+	if (a->bytes && b->bytes && !(a->bytes & b->bytes)) /* neighbours in a word */
+		return false;
+	if (a->kind == SCHED_JOINT && b->kind == SCHED_JOINT)
+		return false;
 	return a->write || b->write || (a->kind == SCHED_CONTENDED) != (b->kind == SCHED_CONTENDED);
 }
 

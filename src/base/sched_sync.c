@@ -218,6 +218,8 @@ void sched_wait(struct sync_waitq *q, bool (*cond)(void *arg), void *arg)
 		sched_step_alone(s);
 		return;
 	}
+	t->cond = cond;
+	t->cond_arg = arg;
 	stop(s, SCHED_WAIT, q, NULL);
 	while (!holds(s, cond, arg)) {
 		t->woken = false;

@@ -180,33 +180,41 @@ static inline void sync_forget(const void *p, size_t size)
 #endif
 #endif
 
-void sched_at_load(const volatile void *p);
-void sched_at_store(const volatile void *p);
-void sched_at_rmw(const volatile void *p);
+void sched_at_load(const volatile void *p, size_t size);
+void sched_at_store(const volatile void *p, size_t size);
+void sched_at_rmw(const volatile void *p, size_t size);
+void sched_at_joint(const volatile void *p, size_t size);
 void sched_rmw_failed(void);
 
 #if SYNC_ATOMICS_SWITCH
 /* The address @p, after whoever the scheduler lets run before this atomic. */
-#define SYNC_AT(what, p) ((__typeof__(&*(p)))sync_at_##what(p))
+#define SYNC_AT(what, p) ((__typeof__(&*(p)))sync_at_##what(p, sizeof(*(p))))
 
-static inline void *sync_at_load(const volatile void *p)
+static inline void *sync_at_load(const volatile void *p, size_t size)
 {
 	if (unlikely(sync_sched))
-		sched_at_load(p);
+		sched_at_load(p, size);
 	return (void *)(uintptr_t)p;
 }
 
-static inline void *sync_at_store(const volatile void *p)
+static inline void *sync_at_store(const volatile void *p, size_t size)
 {
 	if (unlikely(sync_sched))
-		sched_at_store(p);
+		sched_at_store(p, size);
 	return (void *)(uintptr_t)p;
 }
 
-static inline void *sync_at_rmw(const volatile void *p)
+static inline void *sync_at_rmw(const volatile void *p, size_t size)
 {
 	if (unlikely(sync_sched))
-		sched_at_rmw(p);
+		sched_at_rmw(p, size);
+	return (void *)(uintptr_t)p;
+}
+
+static inline void *sync_at_joint(const volatile void *p, size_t size)
+{
+	if (unlikely(sync_sched))
+		sched_at_joint(p, size);
 	return (void *)(uintptr_t)p;
 }
 
@@ -245,5 +253,21 @@ static inline bool sync_changed(bool changed)
 #define sync_add_relaxed(p, v) ((void)__atomic_fetch_add(p, v, __ATOMIC_RELAXED))
 #define sync_load_quiet(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define sync_store_quiet(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+
+/*
+ * One step of several atomics, for a word that is a lock or a count: what the calling thread does to it
+ * after sync_step(), by quiet atomics, comes to pass at once. Only for what others can't tell from
+ * that: a look and a compare-exchange that is tried again until nobody has come between. A joint step
+ * commutes with others' joint steps at the same place, as two shared holders of a lock do.
+ */
+#define sync_step(p) ((void)SYNC_AT(rmw, p))
+#define sync_step_joint(p) ((void)SYNC_AT(joint, p))
+#define sync_cmpxchg_quiet(p, expected, v) \
+	__atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#define sync_fetch_sub_quiet(p, v) __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST)
+#define sync_fetch_or_quiet(p, v) __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST)
+#define sync_fetch_and_quiet(p, v) __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST)
+/* The step has, or hasn't, left the word other than it was; without this it has. */
+#define sync_step_changed(changed) ((void)sync_changed(changed))
 
 #endif

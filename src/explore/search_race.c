@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sync.h"
+
 void race_path_free(struct race_path *p)
 {
 	free(p->node);
@@ -27,7 +29,7 @@ void race_path_free(struct race_path *p)
 bool race_conflict(const struct sched_op *a, const struct sched_op *b)
 {
 	if (a->kind == SCHED_RELAX || b->kind == SCHED_RELAX)
-		return a->write || b->write;
+		return !SYNC_ATOMICS_SWITCH && (a->write || b->write);
 	return sched_conflict(a, b);
 }
 

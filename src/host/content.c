@@ -94,19 +94,19 @@ void host_poison(struct host *host, pfn_t pfn)
 
 bool host_frame_is_dirty(const struct host *host, pfn_t pfn)
 {
-	return sync_load(&host->dirty[pfn / 64]) >> pfn % 64 & 1;
+	return sync_load_quiet(&host->dirty[pfn / 64]) >> pfn % 64 & 1;
 }
 
 void host_frame_dirty(struct host *host, pfn_t pfn)
 {
 	if (!host_frame_is_dirty(host, pfn))
-		sync_fetch_or(&host->dirty[pfn / 64], BIT_ULL(pfn % 64));
+		sync_fetch_or_quiet(&host->dirty[pfn / 64], BIT_ULL(pfn % 64));
 }
 
 pfn_t host_first_dirty(const struct host *host, pfn_t pfn, pfn_t end)
 {
 	while (pfn < end) {
-		u64 bits = sync_load(&host->dirty[pfn / 64]) >> pfn % 64;
+		u64 bits = sync_load_quiet(&host->dirty[pfn / 64]) >> pfn % 64;
 
 		if (bits)
 			return min_u64(pfn + (u64)__builtin_ctzll(bits), end);
@@ -179,14 +179,14 @@ int host_write(struct host *host, hpa_t hpa, u16 hkid, const u64 *words, unsigne
 static void zero_dirty(struct host *host, pfn_t pfn, pfn_t end)
 {
 	u64 range = (end - pfn == 64 ? ~0ULL : BIT_ULL(end - pfn) - 1) << pfn % 64;
-	u64 bits = sync_load(&host->dirty[pfn / 64]) & range;
+	u64 bits = sync_load_quiet(&host->dirty[pfn / 64]) & range;
 	pfn_t first = ALIGN_DOWN(pfn, 64);
 
 	for (u64 left = bits; left; left &= left - 1)
 		memset(host_frame_ptr(host, first + (u64)__builtin_ctzll(left)), 0, PAGE_SIZE);
 	/* The word's other frames may belong to somebody who sets their bits now. */
 	if (bits)
-		sync_fetch_and(&host->dirty[pfn / 64], ~bits);
+		sync_fetch_and_quiet(&host->dirty[pfn / 64], ~bits);
 }
 
 void host_zero(struct host *host, pfn_t pfn, enum pg_level level, u16 hkid)

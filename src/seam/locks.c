@@ -8,7 +8,7 @@ void leaf_end(struct leaf_ctx *ctx)
 	if (ctx->entry_locked)
 		sept_unlock(ctx);
 	for (u32 i = ctx->nr_held; i-- > 0;)
-		sync_fetch_sub(ctx->held[i].word, ctx->held[i].units); /* hp_unlock() */
+		lock_word_release(ctx->held[i].word, ctx->held[i].units);
 	ctx->nr_held = 0;
 }
 
@@ -16,5 +16,5 @@ void leaf_unlock_last(struct leaf_ctx *ctx)
 {
 	const struct held_lock *last = &ctx->held[--ctx->nr_held];
 
-	sync_fetch_sub(last->word, last->units); /* hp_unlock() */
+	lock_word_release(last->word, last->units);
 }

@@ -47,6 +47,15 @@ static inline u16 lock_word_acquired(u16 word, enum lock_mode mode)
 	return (u16)(word + lock_word_units(mode));
 }
 
+/* A shared holder comes and goes without others of its kind being able to tell. */
+static inline void lock_word_step(u16 *word, bool shared)
+{
+	if (shared)
+		sync_step_joint(word);
+	else
+		sync_step(word);
+}
+
 /**
  * hp_lock_host - a host's attempt; a failure leaves the host-priority bit set
  *
@@ -55,33 +64,48 @@ static inline u16 lock_word_acquired(u16 word, enum lock_mode mode)
  */
 static inline bool hp_lock_host(u16 *word, enum lock_mode mode)
 {
-	u16 old = sync_load(word);
+	u16 old;
 
+	lock_word_step(word, mode == MODE_SHARED);
+	old = sync_load_quiet(word);
 	for (;;) {
+		u16 failed = old | LOCK_WORD_HOST_PRIORITY;
+
 		if (unlikely(lock_word_conflicts(old, mode))) {
-			if (sync_cmpxchg(word, &old, (u16)(old | LOCK_WORD_HOST_PRIORITY)))
+			if (sync_cmpxchg_quiet(word, &old, failed)) {
+				sync_step_changed(old != failed);
 				return false;
-		} else if (likely(sync_cmpxchg(word, &old, lock_word_acquired(old, mode)))) {
+			}
+		} else if (likely(sync_cmpxchg_quiet(word, &old, lock_word_acquired(old, mode)))) {
 			return true;
 		}
 	}
 }
 
-/** hp_unlock - keeps a host-priority bit that somebody has set meanwhile */
+/** lock_word_release - what a holder has added; keeps a host-priority bit set meanwhile */
+static inline void lock_word_release(u16 *word, u16 units)
+{
+	lock_word_step(word, units == LOCK_WORD_READER);
+	sync_fetch_sub_quiet(word, units);
+}
+
 static inline void hp_unlock(u16 *word, enum lock_mode mode)
 {
-	sync_fetch_sub(word, lock_word_units(mode));
+	lock_word_release(word, lock_word_units(mode));
 }
 
 /** plain_lock - an attempt at a lock without host priority (epoch, KOT); hp_unlock() ends it */
 static inline bool plain_lock(u16 *word, enum lock_mode mode)
 {
-	u16 old = sync_load(word);
+	u16 old;
 
+	lock_word_step(word, mode == MODE_SHARED);
+	old = sync_load_quiet(word);
 	while (!lock_word_conflicts(old, mode)) {
-		if (likely(sync_cmpxchg(word, &old, lock_word_acquired(old, mode))))
+		if (likely(sync_cmpxchg_quiet(word, &old, lock_word_acquired(old, mode))))
 			return true;
 	}
+	sync_step_changed(false);
 	return false;
 }
 

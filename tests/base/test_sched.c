@@ -970,6 +970,13 @@ static void freed_memory_is_another_object(void **state)
 	sched_destroy(s);
 }
 
+#define OPERATION(what, writes, number, ...)                                           \
+	{                                                                              \
+		.kind = SCHED_##what, .write = writes, .object = number, ##__VA_ARGS__ \
+	}
+#define READS(what, ...) OPERATION(what, false, __VA_ARGS__)
+#define WRITES(what, ...) OPERATION(what, true, __VA_ARGS__)
+
 /* What sched_conflict() says of operations, both ways round. */
 static void conflicts(void **state)
 {
@@ -977,25 +984,42 @@ static void conflicts(void **state)
 		struct sched_op a, b;
 		bool conflict;
 	} pairs[] = {
-		{{SCHED_LOAD, false, false, 1}, {SCHED_LOAD, false, false, 1}, false},
-		{{SCHED_LOAD, false, false, 1}, {SCHED_STORE, true, false, 1}, true},
-		{{SCHED_LOAD, false, false, 1}, {SCHED_STORE, true, false, 2}, false},
-		{{SCHED_RMW, true, false, 3}, {SCHED_RMW, true, false, 3}, true},
-		{{SCHED_LOCK, true, false, 3}, {SCHED_LOCK, true, false, 3}, true},
-		{{SCHED_RDLOCK, false, false, 3}, {SCHED_RDLOCK, false, false, 3}, false},
-		{{SCHED_RDLOCK, false, false, 3}, {SCHED_WRLOCK, true, false, 3}, true},
-		{{SCHED_RDLOCK, false, false, 3}, {SCHED_CONTENDED, false, false, 3}, true},
-		{{SCHED_CONTENDED, false, false, 3}, {SCHED_CONTENDED, false, false, 3}, false},
-		{{SCHED_WAIT, true, false, 3}, {SCHED_STORE, true, false, 9}, true},
-		{{SCHED_WAIT, true, false, 3}, {SCHED_LOAD, false, false, 4}, false},
-		{{SCHED_CREATE, true, false, 0}, {SCHED_CREATE, true, false, 0}, true},
-		{{SCHED_END, true, false, 3}, {SCHED_JOIN, false, false, 3}, true},
-		{{SCHED_END, true, false, 3}, {SCHED_STORE, true, false, 3}, false},
-		{{SCHED_RCU_LOCK, false, false, 0}, {SCHED_RCU_CALL, true, false, 0}, true},
-		{{SCHED_RCU_LOCK, false, false, 0}, {SCHED_CALLBACK, true, false, 0}, false},
-		{{SCHED_RCU_UNLOCK, true, false, 0}, {SCHED_CALLBACK, true, false, 0}, true},
-		{{SCHED_RCU_CALL, true, false, 0}, {SCHED_RCU_CALL, true, false, 0}, true},
-		{{SCHED_RELAX, false, false, 0}, {SCHED_STORE, true, false, 3}, false},
+		{READS(LOAD, 1), READS(LOAD, 1), false},
+		{READS(LOAD, 1), WRITES(STORE, 1), true},
+		{READS(LOAD, 1), WRITES(STORE, 2), false},
+		{WRITES(RMW, 3), WRITES(RMW, 3), true},
+		{WRITES(LOCK, 3), WRITES(LOCK, 3), true},
+		{READS(RDLOCK, 3), READS(RDLOCK, 3), false},
+		{READS(RDLOCK, 3), WRITES(WRLOCK, 3), true},
+		{READS(RDLOCK, 3), READS(CONTENDED, 3), true},
+		{READS(CONTENDED, 3), READS(CONTENDED, 3), false},
+		{WRITES(WAIT, 3), WRITES(STORE, 9), true},
+		{WRITES(WAIT, 3), READS(LOAD, 4), false},
+		{WRITES(CREATE, 0), WRITES(CREATE, 0), true},
+		{WRITES(END, 3), READS(JOIN, 3), true},
+		{WRITES(END, 3), WRITES(STORE, 3), false},
+		{READS(RCU_LOCK, 0), WRITES(RCU_CALL, 0), true},
+		{READS(RCU_LOCK, 0), WRITES(CALLBACK, 0), false},
+		{WRITES(RCU_UNLOCK, 0), WRITES(CALLBACK, 0), true},
+		{WRITES(RCU_CALL, 0), WRITES(RCU_CALL, 0), true},
+		{READS(RELAX, 0), WRITES(STORE, 3), false},
+		{WRITES(RCU_UNLOCK, 0), WRITES(RCU_CALL, 0), false},
+		/* Neighbours in a word, and a field that overlaps both. */
+		{WRITES(STORE, 1, .bytes = 0x03), WRITES(RMW, 1, .bytes = 0x0C), false},
+		{WRITES(STORE, 1, .bytes = 0x03), READS(LOAD, 1, .bytes = 0x0F), true},
+		/* Shared holders of a lock come and go, somebody looks, somebody wants it alone. */
+		{WRITES(JOINT, 1, .bytes = 3), WRITES(JOINT, 1, .bytes = 3), false},
+		{WRITES(JOINT, 1, .bytes = 3), READS(LOAD, 1, .bytes = 3), true},
+		{WRITES(JOINT, 1, .bytes = 3), WRITES(RMW, 1, .bytes = 3), true},
+		/* A condition whose words are known. */
+		{WRITES(WAIT, 3, .nr_reads = 2, .reads = {8, 9}), WRITES(STORE, 9, .bytes = 1),
+		 true},
+		{WRITES(WAIT, 3, .nr_reads = 2, .reads = {8, 9}), READS(LOAD, 9, .bytes = 1),
+		 false},
+		{WRITES(WAIT, 3, .nr_reads = 2, .reads = {8, 9}), WRITES(STORE, 7, .bytes = 1),
+		 false},
+		{WRITES(WAIT, 3, .nr_reads = 2, .reads = {8, 9}), WRITES(LOCK, 9), false},
+		{WRITES(WAIT, 3, .nr_reads = 2, .reads = {8, 9}), WRITES(WAKE, 3), true},
 	};
 
 	(void)state;

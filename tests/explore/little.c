@@ -37,6 +37,60 @@ static void spin_for(struct sync_mutex *m)
 		sync_relax();
 }
 
+static bool try_share(u16 *word)
+{
+	sync_step_joint(word);
+	if (sync_load_quiet(word) & 1) {
+		sync_step_changed(false);
+		return false;
+	}
+	sync_store_quiet(word, (u16)(sync_load_quiet(word) + 2));
+	return true;
+}
+
+static bool try_alone(u16 *word)
+{
+	sync_step(word);
+	if (sync_load_quiet(word)) {
+		sync_step_changed(false);
+		return false;
+	}
+	sync_store_quiet(word, (u16)1);
+	return true;
+}
+
+static void lock_word(u16 *word, enum little_kind kind)
+{
+	switch (kind) {
+	case L_SHARE:
+		while (!try_share(word))
+			sync_relax();
+		break;
+	case L_UNSHARE:
+		sync_step_joint(word);
+		sync_fetch_sub_quiet(word, 2);
+		break;
+	case L_ALONE:
+		while (!try_alone(word))
+			sync_relax();
+		break;
+	default:
+		sync_step(word);
+		sync_fetch_sub_quiet(word, 1);
+		break;
+	}
+}
+
+static void halves(struct little *l, u32 thread, const struct little_op *op)
+{
+	u32 *half = (u32 *)(void *)&l->word[op->object];
+
+	if (op->kind == L_HALF)
+		sync_store(&half[1], (u32)(l->reg[thread] + op->n));
+	else
+		l->reg[thread] = sync_load(&half[0]);
+}
+
 static void wait_for(struct little *l, const struct little_op *op)
 {
 	struct condition c = {&l->word[op->object], op->n};
@@ -92,6 +146,16 @@ static void perform(struct little *l, u32 thread, const struct little_op *op)
 		break;
 	case L_ADD:
 		sync_fetch_add(word, op->n);
+		break;
+	case L_SHARE:
+	case L_UNSHARE:
+	case L_ALONE:
+	case L_UNALONE:
+		lock_word(&l->held[op->object], op->kind);
+		break;
+	case L_HALF:
+	case L_LOAD_HALF:
+		halves(l, thread, op);
 		break;
 	case L_WAIT:
 		wait_for(l, op);
@@ -165,6 +229,7 @@ static void begin(struct little *l)
 {
 	memset(l->word, 0, sizeof(l->word));
 	memset(l->reg, 0, sizeof(l->reg));
+	memset(l->held, 0, sizeof(l->held));
 	if (l->stray)
 		l->word[0] = l->executions % 2;
 	for (u32 i = 0; i < LITTLE_OBJECTS; i++) {

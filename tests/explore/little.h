@@ -33,7 +33,13 @@ enum little_kind {
 	L_RDUNLOCK,
 	L_WRLOCK,
 	L_WRUNLOCK,
-	L_WAIT, /* until the word is n or more */
+	L_SHARE, /* spins until it holds the lock word, with others; in one step each time, */
+	L_UNSHARE,
+	L_ALONE, /* alone */
+	L_UNALONE,
+	L_HALF,	     /* register + n into the word's upper half */
+	L_LOAD_HALF, /* the lower half into the register */
+	L_WAIT,	     /* until the word is n or more */
 	L_WAKE,
 	L_RCU_LOCK,
 	L_RCU_UNLOCK,
@@ -63,6 +69,7 @@ struct little {
 
 	/* Of one execution. */
 	u64 word[LITTLE_OBJECTS], reg[LITTLE_THREADS];
+	u16 held[LITTLE_OBJECTS]; /* lock words, as neighbours: 1 alone, 2 for each that shares */
 	struct sync_mutex mutex[LITTLE_OBJECTS];
 	struct sync_rwlock rwlock[LITTLE_OBJECTS];
 	struct sync_waitq waitq;

@@ -294,9 +294,10 @@ static void test_limit_of_runs(void **state)
 /* A bracket around what was made so far: nested as the order of locks wants it. */
 static u32 random_bracket(struct rng *rng, struct little_op *op, u32 n)
 {
-	static const enum little_kind open[] = {L_LOCK, L_TRY, L_RDLOCK, L_WRLOCK, L_RCU_LOCK};
-	static const enum little_kind close[] = {L_UNLOCK, L_UNLOCK, L_RDUNLOCK, L_WRUNLOCK,
-						 L_RCU_UNLOCK};
+	static const enum little_kind open[] = {L_LOCK,	    L_TRY,   L_RDLOCK, L_WRLOCK,
+						L_RCU_LOCK, L_SHARE, L_ALONE};
+	static const enum little_kind close[] = {L_UNLOCK,     L_UNLOCK,  L_RDUNLOCK, L_WRUNLOCK,
+						 L_RCU_UNLOCK, L_UNSHARE, L_UNALONE};
 	u32 which = (u32)rng_below(rng, ARRAY_SIZE(open)), object = (u32)rng_below(rng, 2);
 	u32 inside = 1 + (u32)rng_below(rng, 2);
 
@@ -326,7 +327,10 @@ static void random_thread(struct rng *rng, struct little_op *op, u32 items)
 		} else if (what < 7) {
 			op[n++] = (struct little_op){L_RCU_CALL, object, 0};
 		} else {
-			op[n++] = (struct little_op){what < 9 ? L_LOAD : L_STORE, object, 1};
+			static const enum little_kind plain[] = {L_LOAD, L_LOAD_HALF, L_STORE,
+								 L_HALF};
+
+			op[n++] = (struct little_op){plain[rng_below(rng, 4)], object, 1};
 		}
 	}
 	op[n].kind = L_END;
