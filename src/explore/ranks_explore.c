@@ -14,6 +14,7 @@ struct ranked {
 	u32 nr, handed_in;
 	const struct explore_crew *crew;
 	void (*note)(void *ctx, u32 rank, const char *what);
+	u32 *order; /* explore_order(): what is handed out as task n is program order[n] */
 	struct explore_report *report; /* rank 0: by task, until handed in */
 	bool *there;
 	u64 executions; /* rank 0: of the tasks that are done */
@@ -159,14 +160,15 @@ static int run(void *ctx, u32 task, const struct ranks_span *whole, struct ranks
 	crew.ctx = &e;
 	crew.done = errand_done;
 	crew.progress = errand_progress;
-	err = explore_work(&w->task[task], 1, &crew);
+	err = explore_work(&w->task[w->order[task]], 1, &crew);
 	return err ? err : e.err;
 }
 
 /* ---- rank 0 ----------------------------------------------------------------------------------*/
-static int take(void *ctx, u32 task, const char *bytes, size_t nr)
+static int take(void *ctx, u32 handed_out, const char *bytes, size_t nr)
 {
 	struct ranked *w = ctx;
+	u32 task = w->order[handed_out];
 	int err = unpack(&w->report[task], bytes, nr);
 
 	if (err) {
@@ -192,6 +194,20 @@ static void progress(void *ctx, u32 done, u64 executions)
 		w->crew->progress(w->crew->ctx, done, w->executions + executions);
 }
 
+static int hand_out(struct ranked *w, const struct ranks_job *job)
+{
+	int err;
+
+	w->report = calloc(w->nr ? w->nr : 1, sizeof(*w->report));
+	w->there = calloc(w->nr ? w->nr : 1, sizeof(*w->there));
+	err = w->report && w->there ? ranks_hand_out(w->ranks, job) : -ENOMEM;
+	for (u32 i = w->handed_in; w->report && i < w->nr; i++)
+		forget(&w->report[i]);
+	free(w->report);
+	free(w->there);
+	return err;
+}
+
 int explore_work_ranked(struct ranks *r, const struct explore_task *tasks, u32 nr,
 			const struct explore_crew *crew,
 			void (*say)(void *ctx, u32 rank, const char *what))
@@ -201,16 +217,11 @@ int explore_work_ranked(struct ranks *r, const struct explore_task *tasks, u32 n
 		.nr = nr, .ctx = &w, .run = run, .take = take, .progress = progress, .note = note};
 	int err = fingerprint(tasks, nr, &job.fingerprint);
 
-	if (err)
-		return err;
-	if (r->index)
-		return ranks_serve(r, &job);
-	w.report = calloc(nr ? nr : 1, sizeof(*w.report));
-	w.there = calloc(nr ? nr : 1, sizeof(*w.there));
-	err = w.report && w.there ? ranks_hand_out(r, &job) : -ENOMEM;
-	for (u32 i = w.handed_in; w.report && i < nr; i++)
-		forget(&w.report[i]);
-	free(w.report);
-	free(w.there);
+	w.order = explore_order(tasks, nr);
+	if (!err && !w.order)
+		err = -ENOMEM;
+	if (!err)
+		err = r->index ? ranks_serve(r, &job) : hand_out(&w, &job);
+	free(w.order);
 	return err;
 }

@@ -42,6 +42,7 @@ struct work {
 	const struct explore_crew *crew;
 	const struct explore_task *task;
 	u32 nr, started, reported;
+	u32 *order; /* explore_order() */
 	struct explore_report *report;
 	bool *ended;
 	struct desk *desk;
@@ -99,7 +100,7 @@ static int begin(struct work *w, struct desk *d)
 
 static int start_next(struct work *w, struct desk *d)
 {
-	d->task = w->started++;
+	d->task = w->order[w->started++];
 	d->kills = 0;
 	return begin(w, d);
 }
@@ -308,13 +309,27 @@ static int turn(struct work *w)
 	return err;
 }
 
+u32 *explore_order(const struct explore_task *tasks, u32 nr)
+{
+	u32 *order = calloc(nr ? nr : 1, sizeof(*order));
+	u32 n = 0;
+
+	for (u32 threads = PROGRAM_MAX_THREADS + 1; order && threads-- > 0;) {
+		for (u32 i = 0; i < nr; i++)
+			if (tasks[i].program->nr_threads == threads)
+				order[n++] = i;
+	}
+	return order;
+}
+
 static int prepare(struct work *w)
 {
+	w->order = explore_order(w->task, w->nr);
 	w->report = calloc(w->nr ? w->nr : 1, sizeof(*w->report));
 	w->ended = calloc(w->nr ? w->nr : 1, sizeof(*w->ended));
 	w->desk = calloc(w->crew->jobs, sizeof(*w->desk));
 	w->poll = calloc(w->crew->jobs, sizeof(*w->poll));
-	if (!w->report || !w->ended || !w->desk || !w->poll)
+	if (!w->order || !w->report || !w->ended || !w->desk || !w->poll)
 		return -ENOMEM;
 	for (u32 i = 0; i < w->crew->jobs; i++) {
 		void *p = mmap(NULL, sizeof(struct explore_trail), PROT_READ | PROT_WRITE,
@@ -346,6 +361,7 @@ static void clean_up(struct work *w)
 		explore_result_free(&w->report[i].result);
 		free(w->report[i].picture);
 	}
+	free(w->order);
 	free(w->report);
 	free(w->ended);
 	free(w->desk);

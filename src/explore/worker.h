@@ -50,4 +50,12 @@ struct explore_crew {
 /** explore_work - 0 when every task has been reported; -ENOMEM, -EIO */
 int explore_work(const struct explore_task *tasks, u32 nr, const struct explore_crew *crew);
 
+/**
+ * explore_order - numbers of the tasks in the order in which they are best begun
+ *
+ * Those of most threads first: a long search that begins last keeps everybody waiting.
+ * Return: @nr numbers for free(), or NULL: no memory.
+ */
+u32 *explore_order(const struct explore_task *tasks, u32 nr);
+
 #endif
