@@ -970,6 +970,83 @@ static void freed_memory_is_another_object(void **state)
 	sched_destroy(s);
 }
 
+/* What a condition reads depends on what it finds: both words, or as far as the first says no. */
+struct two_words {
+	struct sync_waitq wq;
+	u64 first, second;
+};
+
+static bool both_set(void *arg)
+{
+	const struct two_words *w = arg;
+
+	return sync_load(&w->first) && sync_load(&w->second);
+}
+
+static void wait_for_both(void *arg)
+{
+	struct two_words *w = arg;
+
+	sync_wait(&w->wq, both_set, w);
+}
+
+static void two_words_main(void *arg)
+{
+	struct two_words *w = arg;
+	struct sync_thread t;
+
+	memset(w, 0, sizeof(*w));
+	sync_waitq_init(&w->wq);
+	sync_thread_create(&t, wait_for_both, w);
+	sync_store(&w->first, 1ULL);
+	sync_wake_all(&w->wq);
+	sync_store(&w->second, 1ULL);
+	sync_wake_all(&w->wq);
+	sync_thread_join(&t);
+	sync_waitq_destroy(&w->wq);
+}
+
+/* The most words that a waiting thread's operation has named so far; sched_random behind it. */
+struct most_reads {
+	struct sched_random random;
+	u32 nr[SCHED_READS + 1]; /* decisions at which so many were named */
+};
+
+static int choose_and_look(void *ctx, const struct sched_view *v)
+{
+	struct most_reads *m = ctx;
+
+	for (u32 i = 0; i < v->nr_threads; i++) {
+		const struct sched_op *op = &v->thread[i].op;
+
+		if (v->thread[i].ended || op->kind != SCHED_WAIT)
+			continue;
+		assert_in_range(op->nr_reads, 1, 2);
+		assert_true(op->nr_reads < 2 || op->reads[0] != op->reads[1]);
+		m->nr[op->nr_reads]++;
+	}
+	return sched_random.choose(&m->random, v);
+}
+
+static const struct sched_policy looking = {.choose = choose_and_look};
+
+/* A thread that waits names the words that its condition would read now, in every state. */
+static void a_condition_names_what_it_reads(void **state)
+{
+	struct sched *s = sched_up();
+	struct two_words w;
+	struct most_reads m;
+
+	(void)state;
+	memset(&m, 0, sizeof(m));
+	for (u64 seed = 1; seed <= 50; seed++) {
+		sched_random_init(&m.random, seed, 1);
+		assert_int_equal(run(s, &looking, &m, two_words_main, &w).outcome, SCHED_DONE);
+	}
+	assert_true(m.nr[1] && m.nr[2]);
+	sched_destroy(s);
+}
+
 #define OPERATION(what, writes, number, ...)                                           \
 	{                                                                              \
 		.kind = SCHED_##what, .write = writes, .object = number, ##__VA_ARGS__ \
@@ -1326,6 +1403,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(callbacks_wait_for_readers),
 		cmocka_unit_test(callbacks_run_at_the_end),
 		cmocka_unit_test(freed_memory_is_another_object),
+		cmocka_unit_test(a_condition_names_what_it_reads),
 		cmocka_unit_test(conflicts),
 		cmocka_unit_test(schedules_replay),
 		cmocka_unit_test(foreign_schedules_are_refused),

@@ -147,6 +147,10 @@ static void perform(struct little *l, u32 thread, const struct little_op *op)
 	case L_ADD:
 		sync_fetch_add(word, op->n);
 		break;
+	case L_MANY:
+		for (u64 i = 0; i < op->n; i++)
+			sync_fetch_add(word, 1);
+		break;
 	case L_SHARE:
 	case L_UNSHARE:
 	case L_ALONE:

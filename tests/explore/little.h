@@ -26,6 +26,7 @@ enum little_kind {
 	L_LOAD,	 /* into the thread's register */
 	L_STORE, /* register + n into the word */
 	L_ADD,	 /* n to the word, in one step */
+	L_MANY,	 /* 1 to the word, n times */
 	L_LOCK,	 /* mutex */
 	L_UNLOCK,
 	L_TRY,	  /* spins with sync_relax() until it has the mutex */

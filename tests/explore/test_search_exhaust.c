@@ -289,6 +289,30 @@ static void test_limit_of_runs(void **state)
 	explore_result_free(&r);
 }
 
+/*
+ * Nothing is tried after the 20,000th step of an execution, so a search of longer ones isn't complete,
+ * though it came to its end; it goes on by PCT. Short ones with the same threads are complete.
+ */
+static void test_long_executions_are_not_complete(void **state)
+{
+	struct little l = {.nr_threads = 2, .op = {{{L_MANY, 0, 20100}}, {{L_ADD, 1, 1}}}};
+	const struct explore_options options = {
+		.mode = EXPLORE_AUTO, .bound = 1, .runs = 6, .seed = 1};
+	struct explore_result r;
+
+	(void)state;
+	r = search(&l, options);
+	assert_false(r.complete);
+	assert_int_equal(r.executions, 6);
+	assert_in_range(r.pct_executions, 1, 5);
+	explore_result_free(&r);
+	l.op[0][0].n = 100;
+	r = search(&l, options);
+	assert_true(r.complete);
+	assert_int_equal(r.pct_executions, 0);
+	explore_result_free(&r);
+}
+
 /* ---- nothing is missing --------------------------------------------------------------------------*/
 
 /* A bracket around what was made so far: nested as the order of locks wants it. */
@@ -396,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_two_stores_by_hand),
 		cmocka_unit_test(test_not_repeatable),
 		cmocka_unit_test(test_limit_of_runs),
+		cmocka_unit_test(test_long_executions_are_not_complete),
 		cmocka_unit_test(test_pruning_loses_nothing),
 	};
 
