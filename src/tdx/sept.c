@@ -171,8 +171,11 @@ static int remove_leaf(struct td *td, gfn_t gfn, enum pg_level level, u64 spte)
 	}
 	/*
 	 * The owner of the frame frees it whatever we say (it can't fail either), so its bytes come
-	 * back to the host in any case: a TD that didn't let go of it is dead.
+	 * back to the host in any case: a TD that didn't let go of it is dead. Nobody enters it any more;
+	 * who is inside must have left, as it may still use the translation.
 	 */
+	if (unlikely(err))
+		td->ops.kick_and_wait(td->ops.vm);
 	host_retag(td->host, pfn, level, 0);
 	if (!err && level == PG_LEVEL_4K)
 		tdx_pamt_put(td->module, pfn);

@@ -53,6 +53,7 @@ int td_track(struct td *td)
 	struct td_mem_call c = {.td = td};
 	bool kicked = bug_planted(&td->host->bugs, BUG_KICK_BEFORE_TRACK);
 	u64 status;
+	int err = 0;
 
 	/* While the TD is built no vCPU has run, and the module asks for no tracking. */
 	if (!td_is_runnable(td) || td->key_released)
@@ -61,10 +62,11 @@ int td_track(struct td *td)
 		td->ops.kick_and_wait(td->ops.vm);
 	if (!bug_planted(&td->host->bugs, BUG_SKIP_TRACK)) {
 		status = td_call_no_vcpus(tdh_mem_track, &c);
+		/* Nobody enters a dead VM, but who is inside must still leave before memory is reused. */
 		if (unlikely(status != TDX_SUCCESS) && !is_planted(td, status))
-			return td_bugged(td, TDH_MEM_TRACK, status);
+			err = td_bugged(td, TDH_MEM_TRACK, status);
 	}
 	if (!kicked && !bug_planted(&td->host->bugs, BUG_SKIP_KICK))
 		td->ops.kick_and_wait(td->ops.vm);
-	return 0;
+	return err;
 }

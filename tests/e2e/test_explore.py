@@ -161,6 +161,16 @@ class Explore(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn("others", done.stdout)
 
+    def test_injection_everywhere(self):
+        """
+        Every injection into every program, by the default schedule; and by random ones where a TD
+        that dies has had a vCPU inside whose memory was taken away at once.
+        """
+        self.assertEqual(call("explore", "all", "--inject", "all", program=CHECKING).returncode, 0)
+        done = call("explore", "punch-shared", "zap-against-access", "--inject", "all", "--runs", 30,
+                    program=CHECKING)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_injection(self):
         """Every n of every kind of injection is tried, and nothing is found."""
         [row] = explore_json(SMALL, "--inject", "all")["programs"]
