@@ -11,6 +11,7 @@
 #define SEPTUM_ABI_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /**
@@ -221,6 +222,8 @@ static inline uint64_t tdx_page_info(uint64_t gpa, unsigned int tdx_level)
 
 /** tdx_status_name - "TDX_OPERAND_BUSY" for a status, by its upper half; NULL if unknown */
 const char *tdx_status_name(uint64_t status);
+/** tdx_status_value - what tdx_status_name() calls by the @n characters at @name; false: no status */
+bool tdx_status_value(const char *name, size_t n, uint64_t *status);
 /** tdh_leaf_name / tdg_leaf_name - "TDH.MEM.PAGE.AUG"; NULL if the number isn't a leaf of ours */
 const char *tdh_leaf_name(unsigned int leaf);
 const char *tdg_leaf_name(unsigned int leaf);

@@ -38,11 +38,22 @@ int cli_parse_u64(const char *word, u64 *value);
 /** cli_nearest - the word of @words (NULL-terminated) most like @word, or NULL if none is near */
 const char *cli_nearest(const char *word, const char *const *words);
 
+/** cli_shell_word - @word as a shell reads it, in quotes where it needs them; from malloc(), or NULL */
+char *cli_shell_word(const char *word);
+
 /**
  * cli_write_json - write @root, which is consumed, to @path ("-": standard output)
  *
- * Return: 0 or an exit status, after its complaint.
+ * Return: 0 or an exit status, after its complaint; what fails on standard output cli_end() tells.
  */
 int cli_write_json(json_t *root, const char *path);
+
+/**
+ * cli_end - what a command's exit status is, now that standard output must be written
+ *
+ * Says so and answers EXIT_CANT_RUN if what was printed is lost. A reader that wants no more, as head(1), is
+ * no loss.
+ */
+int cli_end(int status);
 
 #endif

@@ -46,7 +46,7 @@ static int unknown_command(const char *word)
 			 word);
 }
 
-int main(int argc, char **argv)
+static int command(int argc, char **argv)
 {
 	int status;
 
@@ -71,4 +71,9 @@ int main(int argc, char **argv)
 		return status;
 	}
 	return unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+	return cli_end(command(argc, argv));
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What every subcommand shares: complaints, words to numbers, JSON output. */
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "script/nearest.h"
@@ -81,6 +83,30 @@ const char *cli_nearest(const char *word, const char *const *words)
 	return NULL;
 }
 
+char *cli_shell_word(const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "@%_+=:,./-";
+	char *quoted, *at;
+
+	if (*word && !word[strspn(word, plain)])
+		return strdup(word);
+	/* A quote becomes four characters. */
+	quoted = malloc(4 * strlen(word) + sizeof("''"));
+	if (!quoted)
+		return NULL;
+	at = quoted;
+	*at++ = '\'';
+	for (; *word; word++) {
+		if (*word == '\'')
+			at = stpcpy(at, "'\\''");
+		else
+			*at++ = *word;
+	}
+	stpcpy(at, "'");
+	return quoted;
+}
+
 int cli_write_json(json_t *root, const char *path)
 {
 	FILE *out = strcmp(path, "-") ? fopen(path, "w") : stdout;
@@ -95,7 +121,31 @@ int cli_write_json(json_t *root, const char *path)
 	      fputc('\n', out) < 0;
 	json_decref(root);
 	bad |= out == stdout ? fflush(out) : fclose(out);
+	if (out == stdout && ferror(stdout))
+		return 0;
 	if (bad)
 		return cli_error(EXIT_CANT_RUN, "--json %s: writing failed", path);
 	return 0;
+}
+
+/* Of a pipe: a write that fails says so once only, and it may be long ago. */
+static bool reader_is_gone(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+int cli_end(int status)
+{
+	int err;
+
+	errno = 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	err = errno;
+	if (err == EPIPE || reader_is_gone())
+		return status;
+	return cli_error(EXIT_CANT_RUN, "standard output: what was printed is lost%s%s",
+			 err ? ": " : "", err ? strerror(err) : "");
 }
