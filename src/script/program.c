@@ -284,6 +284,7 @@ static int parse_thread_line(struct program_parser *ps)
 	program_show(w, shown, sizeof(shown));
 	memset(t, 0, sizeof(*t));
 	t->line = ps->line;
+	t->column = w->column;
 	t->is_vcpu = !is_host_name(w);
 	if (t->is_vcpu && !program_find_vcpu(p, w->text, w->length, &t->td, &t->vcpu))
 		return unknown_who(ps, w, w->length, t->td);

@@ -76,9 +76,10 @@ enum program_op_kind {
 
 struct program_op {
 	enum program_op_kind kind;
-	u32 line; /* no two operations have one: what they write is told apart by it */
-	u32 td;	  /* index into tds */
-	u32 vcpu; /* of the guest's operations, and of kick */
+	u32 line;   /* no two operations have one: what they write is told apart by it */
+	u32 column; /* of its word, from 1 */
+	u32 td;	    /* index into tds */
+	u32 vcpu;   /* of the guest's operations, and of kick */
 	gpa_t gpa;
 	u64 size;
 	enum pg_level level;
@@ -99,7 +100,7 @@ struct program_thread {
 	char name[24]; /* "a.0", "host", "host.2" */
 	bool is_vcpu;
 	u32 td, vcpu;
-	u32 line;
+	u32 line, column; /* of its name */
 	struct program_op op[PROGRAM_MAX_OPS];
 	u32 nr_ops;
 };

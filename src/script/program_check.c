@@ -5,15 +5,32 @@
  * reference is given back by who has it.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "script/program_impl.h"
 
-static int complain_at(struct program_parser *ps, u32 line, const char *what, const char *name)
+static int complain_at(struct program_parser *ps, u32 line, u32 column, const char *word,
+		       const char *what)
 {
+	const struct program_word at = {.column = column};
+
 	ps->line = line;
-	ps->nr_words = 0;
-	return program_complain(ps, NULL, what, name);
+	return program_complain(ps, &at, "'%s': %s", word, what);
+}
+
+/* @fmt: of what is wrong, with room for a TD's name */
+static int __printf(3, 4)
+	complain_op(struct program_parser *ps, const struct program_op *op, const char *fmt, ...)
+{
+	char word[64], what[128];
+	va_list args;
+
+	program_print_op(ps->p, op, word, sizeof(word));
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	return complain_at(ps, op->line, op->column, word, what);
 }
 
 /* Does the operation name a TD? */
@@ -38,14 +55,18 @@ static int check_lives(struct program_parser *ps, const struct program_op *ops, 
 			continue;
 		if (op->kind == OP_CREATE) {
 			if (!ps->p->td[op->td].later)
-				return complain_at(ps, op->line,
+				return complain_op(ps, op,
 						   "TD %s is made before set-up: expected 'later' "
 						   "on its line",
 						   name);
 			if (life[op->td].lives)
-				return complain_at(ps, op->line, "TD %s is there already", name);
+				return complain_op(ps, op,
+						   "TD %s is there already: expected 'teardown' "
+						   "first",
+						   name);
 		} else if (!life[op->td].lives) {
-			return complain_at(ps, op->line, "TD %s isn't there", name);
+			return complain_op(ps, op, "TD %s isn't there: expected 'create' first",
+					   name);
 		}
 		life[op->td].lives = op->kind != OP_TEARDOWN;
 	}
@@ -64,14 +85,14 @@ static int check_alone(struct program_parser *ps, const struct program_op *op, u
 			const struct program_op *other = &p->thread[t].op[i];
 
 			if (uses_td(other) && other->td == op->td)
-				return complain_at(ps, other->line,
+				return complain_op(ps, other,
 						   "another thread creates or tears down TD %s",
 						   p->td[op->td].name);
 		}
 		if (p->thread[t].is_vcpu && p->thread[t].td == op->td)
-			return complain_at(ps, p->thread[t].line,
-					   "another thread creates or tears down TD %s",
-					   p->td[op->td].name);
+			return complain_at(ps, p->thread[t].line, p->thread[t].column,
+					   p->thread[t].name,
+					   "another thread creates or tears down its TD");
 	}
 	return 0;
 }
@@ -114,10 +135,11 @@ static int count_refs(struct program_parser *ps, const struct program_op *ops, u
 			continue;
 		*refs += ops[i].kind == OP_PAMT_GET ? 1 : -1;
 		if (*refs < 0 || *refs > 1)
-			return complain_at(ps, ops[i].line,
-					   *refs < 0 ? "nobody holds that page%s"
-						     : "that page is held already%s",
-					   "");
+			return complain_op(ps, &ops[i], "%s",
+					   *refs < 0 ? "nobody holds that page: expected "
+						       "'pamt-get' first"
+						     : "that page is held already: expected "
+						       "'pamt-put' first");
 	}
 	return 0;
 }
@@ -140,8 +162,9 @@ static int check_refs_of(struct program_parser *ps, u64 page)
 			if ((op->kind == OP_PAMT_GET || op->kind == OP_PAMT_PUT) &&
 			    op->number == page) {
 				if (++users > 1)
-					return complain_at(ps, op->line,
-							   "another thread uses that page%s", "");
+					return complain_op(ps, op,
+							   "another thread uses that page: "
+							   "expected one thread a page");
 				break;
 			}
 		}
@@ -178,9 +201,9 @@ static int check_touches(struct program_parser *ps, const struct program_op *ops
 {
 	for (u32 i = 0; i < nr; i++)
 		if (ops[i].kind == OP_TOUCH && !ps->p->td[ops[i].td].touch)
-			return complain_at(ps, ops[i].line,
-					   "'touch' ends in a #VE: expected accept=touch on the "
-					   "line of TD %s",
+			return complain_op(ps, &ops[i],
+					   "it ends in a #VE: expected accept=touch on the line "
+					   "of TD %s",
 					   ps->p->td[ops[i].td].name);
 	return 0;
 }
@@ -190,11 +213,17 @@ int program_check(struct program_parser *ps)
 	const struct program *p = ps->p;
 	int err;
 
+	/* A text without an end of line is one line. */
+	ps->nr_words = 0;
+	ps->line = ps->line ? ps->line : 1;
 	if (!ps->has_machine)
-		return complain_at(ps, ps->line, "expected a machine, as in 'machine memory=1G'%s",
-				   "");
+		return program_complain(ps, NULL,
+					"nothing but blank lines and comments: expected a program: "
+					"a machine first, as in 'machine memory=1G'");
 	if (!p->nr_threads)
-		return complain_at(ps, ps->line, "expected a thread, as in 'thread a.0'%s", "");
+		return program_complain(ps, NULL,
+					"the program ends without a thread: expected "
+					"one, as in 'thread a.0'");
 	err = check_tds(ps);
 	if (!err)
 		err = check_refs(ps);

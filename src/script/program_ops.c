@@ -199,6 +199,7 @@ int program_parse_op(struct program_parser *ps, char who, u32 td, u32 vcpu, u32 
 	memset(op, 0, sizeof(*op));
 	op->kind = (enum program_op_kind)kind;
 	op->line = ps->line;
+	op->column = w->column;
 	op->td = td;
 	op->vcpu = vcpu;
 	nr_args = (u32)strlen(row->args);

@@ -146,11 +146,16 @@ static void test_policies(void **state)
 	}
 }
 
+#define NOTHING                                                                             \
+	"nothing but blank lines and comments: expected a program: a machine first, as in " \
+	"'machine memory=1G'"
+
 /* A complaint names line, place, word and what was expected. */
 static void test_complaints(void **state)
 {
 	(void)state;
-	refused("", 0, 1, "expected a machine, as in 'machine memory=1G'");
+	refused("", 1, 1, NOTHING);
+	refused("# a\n\n", 2, 1, NOTHING);
 	refused("td a\n", 1, 1, "'td': expected a machine first, as in 'machine memory=1G'");
 	refused(M "machine memory=1G\n", 2, 1, "expected one machine");
 	refused("machine memroy=1G\n", 1, 9, "unknown option 'memroy': did you mean 'memory'?");
@@ -205,9 +210,9 @@ static void test_complaints(void **state)
 		"'4k': nothing is promoted to that: expected 2m or 1g");
 	refused(H "kick a\n", 4, 6, "'a': expected a vCPU, such as a.0");
 	refused(H "pamt-get 512\n", 4, 10, "'512': expected a page from 0 to 511");
-	refused(A, 2, 1, "expected a thread, as in 'thread a.0'");
+	refused(A, 2, 1, "the program ends without a thread: expected one, as in 'thread a.0'");
 	refused(T "touch 0\n", 4, 1,
-		"'touch' ends in a #VE: expected accept=touch on the line of TD a");
+		"'touch 0x0': it ends in a #VE: expected accept=touch on the line of TD a");
 	refused(M "\x01\xff\n", 2, 1, "unknown line '\?\?': expected td, setup, thread or finally");
 }
 
@@ -215,19 +220,27 @@ static void test_complaints(void **state)
 static void test_the_whole(void **state)
 {
 	(void)state;
-	refused(H "create a\n", 4, 1, "TD a is made before set-up: expected 'later' on its line");
-	refused(H "teardown a\npunch a 0 4K\n", 5, 1, "TD a isn't there");
-	refused(H "teardown a\nfinally\na.0: read 0\n", 6, 1, "TD a isn't there");
+	refused(H "create a\n", 4, 1,
+		"'create a': TD a is made before set-up: expected 'later' on its line");
+	refused(H "teardown a\n  punch a 0 4K\n", 5, 3,
+		"'punch a 0x0 4K': TD a isn't there: expected 'create' first");
+	refused(H "teardown a\nfinally\na.0: read 0\n", 6, 6,
+		"'read 0x0': TD a isn't there: expected 'create' first");
 	refused(H "teardown a\nthread a.0\nread 0\n", 6, 1,
-		"another thread creates or tears down TD a");
+		"'read 0x0': another thread creates or tears down TD a");
+	refused(H "teardown a\nthread a.0\n", 5, 8,
+		"'a.0': another thread creates or tears down its TD");
 	refused(M "td a\ntd b later\nthread b.0\n", 4, 8,
 		"'b.0' runs before its TD is made: expected 'create' first, and its vCPUs in "
 		"'finally'");
 	refused(M "td a\ntd b later\nthread host\ncreate b\ncreate b\n", 6, 1,
-		"TD b is there already");
-	refused(H "pamt-put 3\n", 4, 1, "nobody holds that page");
-	refused(H "pamt-get 3\npamt-get 3\n", 5, 1, "that page is held already");
-	refused(H "pamt-get 3\nthread host.2\npamt-get 3\n", 6, 1, "another thread uses that page");
+		"'create b': TD b is there already: expected 'teardown' first");
+	refused(H "pamt-put 3\n", 4, 1,
+		"'pamt-put 3': nobody holds that page: expected 'pamt-get' first");
+	refused(H "pamt-get 3\n\tpamt-get 3\n", 5, 2,
+		"'pamt-get 3': that page is held already: expected 'pamt-put' first");
+	refused(H "pamt-get 3\nthread host.2\npamt-get 3\n", 6, 1,
+		"'pamt-get 3': another thread uses that page: expected one thread a page");
 	free(taken(A "setup\nhost: pamt-get 3\nthread host\npamt-put 3\n"));
 	free(taken(M "td a\ntd b later\nthread host\ncreate b\nteardown b\ncreate b\nfinally\n"
 		     "b.0: read 0\n"));
@@ -285,6 +298,7 @@ static void goes_round(const char *name, const char *text, size_t length)
 	for (u32 t = 0; t < p->nr_threads; t++)
 		for (u32 i = 0; i < p->thread[t].nr_ops; i++) {
 			p->thread[t].op[i].line = q->thread[t].op[i].line;
+			p->thread[t].op[i].column = q->thread[t].op[i].column;
 			assert_memory_equal(&p->thread[t].op[i], &q->thread[t].op[i],
 					    sizeof(struct program_op));
 		}
