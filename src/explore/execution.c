@@ -363,6 +363,7 @@ static void world_main(void *arg)
 	run_threads(w);
 	inject_end(w);
 	perform_serially(w, p->finally, p->nr_finally);
+	sync_mark(EXPLORE_MARK_REST, 0);
 	oracle_at_rest(w);
 	end_machine(w);
 }

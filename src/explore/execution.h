@@ -22,7 +22,7 @@
 #include "base/trace.h"
 #include "script/program.h"
 
-/* fail_alloc: none fails, and outcome.allocations says how many there were; costs a step each. */
+/* fail_alloc: none fails, and outcome.allocations says how many there are; costs a step each. */
 #define EXPLORE_COUNT_ALLOCATIONS UINT64_MAX
 
 /* What goes wrong on purpose. All 0: nothing. */
@@ -46,14 +46,20 @@ struct explore_setup {
 /* The marks of program threads around each operation; the argument is the operation's line. */
 #define EXPLORE_MARK_BEGIN "begin"
 #define EXPLORE_MARK_END "end"
+/* Of the main thread: threads and `finally` are over. What comes now ends TDs and machine. */
+#define EXPLORE_MARK_REST "at-rest"
 
 struct explore_outcome {
 	bool failed;
 	char oracle[32]; /* name in oracle.def; "deadlock", "livelock", "crash"; empty when fine */
 	char text[512];	 /* what was found, in one sentence or a few lines */
 	u64 steps, decisions, switches;
-	u64 operations;			   /* of the program, ended and held against the oracle */
-	u64 allocations, seamcalls, kicks; /* after set-up: how far injection can count */
+	u64 operations; /* of the program, ended and held against the oracle */
+	/*
+	 * After set-up: how far injection can count. calls: SEAMCALLs and TDCALLs. allocations: up to
+	 * the one that fails; 0 where none was to, in builds where none can, and of runs that were cut.
+	 */
+	u64 allocations, seamcalls, calls, kicks;
 	u64 final_state; /* hash of what the oracle sees at rest, equal for equal states */
 };
 
@@ -61,6 +67,7 @@ struct explore_outcome {
  * Marks that a policy hears (sched_policy.mark), beside those of the code itself:
  *
  *	"begin", "end"		an operation; arg: its line in the program
+ *	"at-rest"		all operations are over
  *	a SEAMCALL's name	it has returned; arg: its status
  *	"entry"			an entry of the mirror or the shared EPT has changed; arg: its gfn
  *	"kick"			an interrupt is about to be sent to a vCPU; arg: its index

@@ -13,7 +13,7 @@
 /* ---- calls -----------------------------------------------------------------------------------*/
 static void count_call(struct world *w)
 {
-	if (!w->counting || ++w->calls != w->setup.injection.interrupt)
+	if (!w->counting || ++w->out->calls != w->setup.injection.interrupt)
 		return;
 	for (u32 i = 0; i < w->m.nr_lps - 1; i++)
 		lp_interrupt(w->m.lps[i], LP_INTR);
@@ -94,8 +94,13 @@ void inject_begin(struct world *w)
 
 void inject_end(struct world *w)
 {
-	if (w->setup.injection.fail_alloc == EXPLORE_COUNT_ALLOCATIONS)
-		w->out->allocations = NEVER - sync_load_quiet(&w->m.host->fail_alloc_at);
+#ifdef SEPTUM_CHECK
+	u64 n = w->setup.injection.fail_alloc;
+
+	/* Of those before the one that failed, and that one; nobody counts after it. */
+	w->out->allocations = (n == EXPLORE_COUNT_ALLOCATIONS ? NEVER : n) -
+			      sync_load_quiet(&w->m.host->fail_alloc_at);
+#endif
 	host_fail_alloc_at(w->m.host, 0);
 	w->counting = false;
 }

@@ -3,19 +3,26 @@
  * explore/picture: one execution as lanes, a column a thread of the program and one for the others.
  * Lines are written as the execution goes, so that one that crashes has a picture too:
  *
- *    at  a.0                             host
+ *    at  2 a.0                           3 host                         others: 0 main, 1 rcu
  *    15  [ read 0x200000
  *    15  ...before load #17
- *    40                                  [ punch 0x200000 4K
- *    52                                  TDH.MEM.RANGE.BLOCK TDX_SUCCESS
+ *    40                                  [ punch a 0x200000 4K
+ *    52                                  TDH.MEM.RANGE.BLOCK SUCCESS
  *    58                                  waits: lock mmu.lock#3
+ *    71  ! in read 0x200000
+ *     !  stale-translation: ...
  *
- * A line stands at the decision in whose step it came. What a thread was about to do when another one
- * went first stands behind "...before".
+ * Threads have the numbers that schedules name. A line stands at the decision in whose step it came; main
+ * makes its last steps alone, without any. What a thread was about to do when another one went first
+ * stands behind "...before". A failure stands in the lane of the thread whose step it is, but for one of
+ * all threads, such as a deadlock. The picture ends with `finally`: how TDs and machine are ended is the
+ * same in all.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "explore/search_impl.h"
 #include "observe/text.h"
@@ -26,15 +33,19 @@
 #define PICTURE_MOST 44
 #define PICTURE_LEAST 22
 #define PICTURE_LINES 400 /* of an execution that doesn't end more aren't wanted */
+#define PICTURE_THREADS (SCHED_FIRST_CREATED + PROGRAM_MAX_THREADS)
 
+/* Shared with the process of an execution that crashes: who failed, and where, is told after it. */
 struct picture {
 	struct search_lenient replay;
 	const struct explore_runner *runner;
 	const struct program *program;
 	FILE *out;
 	u32 columns, width;
-	u32 thread;   /* makes the step */
-	u64 decision; /* of that step */
+	u32 thread;				      /* makes the step */
+	u64 decision;				      /* of that step, or the last one before */
+	const struct program_op *op[PICTURE_THREADS]; /* that it is in; NULL: none */
+	bool over;				      /* what comes now ends TDs and machine */
 	u32 lines;
 };
 
@@ -52,7 +63,7 @@ static void __printf(3, 4) line(struct picture *p, u32 thread, const char *fmt, 
 	char text[256];
 	va_list args;
 
-	if (thread == SCHED_MAIN_THREAD && !p->decision) /* set-up */
+	if ((thread == SCHED_MAIN_THREAD && !p->decision) || p->over) /* set-up, and the end */
 		return;
 	if (++p->lines > PICTURE_LINES) {
 		if (p->lines == PICTURE_LINES + 1)
@@ -68,9 +79,22 @@ static void __printf(3, 4) line(struct picture *p, u32 thread, const char *fmt, 
 	fflush(p->out);
 }
 
-static const char *who_else(u32 thread)
+struct who {
+	char text[16];
+};
+
+/* Who of the last column makes a line: "main: "; nothing where a column is one thread's. */
+static struct who who_else(const struct picture *p, u32 thread)
 {
-	return thread == SCHED_MAIN_THREAD ? "main: " : thread == SCHED_RCU_THREAD ? "rcu: " : "";
+	struct who who = {""};
+
+	if (thread == SCHED_MAIN_THREAD)
+		return (struct who){"main: "};
+	if (thread == SCHED_RCU_THREAD)
+		return (struct who){"rcu: "};
+	if (column_of(p, thread) + 1 == p->columns)
+		snprintf(who.text, sizeof(who.text), "%u: ", thread);
+	return who;
 }
 
 /* ---- the operations --------------------------------------------------------------------------*/
@@ -99,12 +123,19 @@ static void on_mark(void *ctx, u32 thread, const char *name, u64 arg)
 	const struct program_op *op = begins || ends ? op_at(p->program, arg) : NULL;
 	char text[128] = "";
 
+	p->thread = thread;
+	if (!strcmp(name, EXPLORE_MARK_REST)) {
+		p->over = true;
+		return;
+	}
 	if (op)
 		program_print_op(p->program, op, text, sizeof(text));
+	if ((begins || ends) && thread < PICTURE_THREADS)
+		p->op[thread] = begins ? op : NULL;
 	if (op || begins || ends)
-		line(p, thread, "%s%s %s", who_else(thread), begins ? "[" : "]", text);
+		line(p, thread, "%s%s %s", who_else(p, thread).text, begins ? "[" : "]", text);
 	else if (strncmp(name, "TDH.", 4) && strcmp(name, "entry")) /* told by trace points */
-		line(p, thread, "%s%s %" PRIu64, who_else(thread), name, arg);
+		line(p, thread, "%s%s %" PRIu64, who_else(p, thread).text, name, arg);
 }
 
 /* ---- what the machine does -------------------------------------------------------------------*/
@@ -119,7 +150,7 @@ static void put_call(struct picture *p, const struct trace_seamcall *call, bool 
 		text_status(&t, call->out->rax);
 	else
 		text_string(&t, "left");
-	line(p, p->thread, "%s %s", name,
+	line(p, p->thread, "%s%s %s", who_else(p, p->thread).text, name,
 	     strncmp(status, "TDX_", 4) ? status : status + strlen("TDX_"));
 }
 
@@ -128,8 +159,8 @@ static void on_event(void *ctx, enum trace_point point, const void *event)
 	const struct trace_spte *e = event;
 	struct picture *p = ctx;
 
-	if (p->thread == SCHED_MAIN_THREAD) /* makes and ends machines */
-		return;
+	/* Main goes on without a decision when it is alone. */
+	p->thread = sched_running();
 	switch (point) {
 	case TRACE_SEAMCALL:
 		put_call(p, event, false);
@@ -138,8 +169,8 @@ static void on_event(void *ctx, enum trace_point point, const void *event)
 		put_call(p, event, true);
 		return;
 	case TRACE_SPTE_CHANGED:
-		line(p, p->thread, "entry %s 0x%" PRIx64 " %s: %" PRIx64 " to %" PRIx64,
-		     e->mirror ? "of" : "of shared", e->gfn,
+		line(p, p->thread, "%sentry %s 0x%" PRIx64 " %s: %" PRIx64 " to %" PRIx64,
+		     who_else(p, p->thread).text, e->mirror ? "of" : "of shared", e->gfn,
 		     e->level == PG_LEVEL_4K   ? "4k"
 		     : e->level == PG_LEVEL_2M ? "2m"
 		     : e->level == PG_LEVEL_1G ? "1g"
@@ -162,9 +193,9 @@ static void put_switch(struct picture *p, const struct sched_view *v)
 	if (p->runner->sched)
 		sched_op_text(p->runner->sched, &left->op, op, sizeof(op));
 	if (left->ended)
-		line(p, v->running, "%sends", who_else(v->running));
+		line(p, v->running, "%sends", who_else(p, v->running).text);
 	else
-		line(p, v->running, "%s%s %s", who_else(v->running),
+		line(p, v->running, "%s%s %s", who_else(p, v->running).text,
 		     left->enabled ? "...before" : "waits:", op);
 }
 
@@ -185,21 +216,49 @@ static const struct sched_policy picture_policy = {.choose = choose, .mark = on_
 static void put_header(struct picture *p)
 {
 	fprintf(p->out, "%*s", PICTURE_LEFT - 2, "at");
-	for (u32 i = 0; i < p->program->nr_threads; i++)
-		fprintf(p->out, i ? "%-*s" : "  %-*s", (int)p->width, p->program->thread[i].name);
-	fprintf(p->out, "others\n");
+	fputs("  ", p->out);
+	for (u32 i = 0; i < p->program->nr_threads; i++) {
+		char who[40];
+
+		snprintf(who, sizeof(who), "%u %s", SCHED_FIRST_CREATED + i,
+			 p->program->thread[i].name);
+		fprintf(p->out, "%-*s", (int)p->width, who);
+	}
+	fprintf(p->out, "others: %u main, %u rcu\n", SCHED_MAIN_THREAD, SCHED_RCU_THREAD);
+}
+
+/* ---- the failure -----------------------------------------------------------------------------*/
+static bool is_everybodys(const char *oracle)
+{
+	return !strcmp(oracle, "deadlock") || !strcmp(oracle, "livelock") ||
+	       !strcmp(oracle, "lost-wakeup");
+}
+
+static void put_failure(struct picture *p, const struct explore_outcome *out)
+{
+	const struct program_op *op = p->thread < PICTURE_THREADS ? p->op[p->thread] : NULL;
+	char text[128];
+
+	if (!is_everybodys(out->oracle)) {
+		snprintf(text, sizeof(text), p->over ? "at the end" : "between operations");
+		if (op) {
+			memcpy(text, "in ", sizeof("in "));
+			program_print_op(p->program, op, text + 3, sizeof(text) - 3);
+		}
+		p->lines = 0;
+		p->over = false;
+		line(p, p->thread, "%s! %s", who_else(p, p->thread).text, text);
+	}
+	fprintf(p->out, "%*s  %s: %s\n", PICTURE_LEFT - 2, "!", out->oracle, out->text);
 }
 
 int search_picture(const struct explore_runner *runner, const struct program *program,
 		   const struct explore_options *options, const struct sched_schedule *schedule,
 		   FILE *out)
 {
-	struct picture p = {.replay = {.schedule = schedule},
-			    .runner = runner,
-			    .program = program,
-			    .out = out,
-			    .columns = program->nr_threads + 1};
-	const struct trace_listener listener = {.fn = on_event, .ctx = &p};
+	struct picture *p =
+		mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const struct trace_listener listener = {.fn = on_event, .ctx = p};
 	const struct explore_setup setup = {.program = program,
 					    .planted_bugs = options->planted_bugs,
 					    .injection = options->injection,
@@ -209,12 +268,20 @@ int search_picture(const struct explore_runner *runner, const struct program *pr
 	u32 width = (PICTURE_WIDTH - PICTURE_LEFT) / program->nr_threads;
 	int err;
 
-	p.width = width < PICTURE_LEAST	 ? PICTURE_LEAST
-		  : width > PICTURE_MOST ? PICTURE_MOST
-					 : width;
-	put_header(&p);
-	err = runner->execute(runner->ctx, &setup, &picture_policy, &p, NULL, &outcome);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	*p = (struct picture){.replay = {.schedule = schedule},
+			      .runner = runner,
+			      .program = program,
+			      .out = out,
+			      .columns = program->nr_threads + 1,
+			      .width = width < PICTURE_LEAST  ? PICTURE_LEAST
+				       : width > PICTURE_MOST ? PICTURE_MOST
+							      : width};
+	put_header(p);
+	err = runner->execute(runner->ctx, &setup, &picture_policy, p, NULL, &outcome);
 	if (!err && outcome.failed)
-		fprintf(out, "%*s  %s: %s\n", PICTURE_LEFT - 2, "!", outcome.oracle, outcome.text);
+		put_failure(p, &outcome);
+	munmap(p, sizeof(*p));
 	return err;
 }

@@ -126,6 +126,15 @@ static int take_failure(struct search *s, const struct explore_injection *inject
 	return copy_schedule(&f->schedule, &s->record);
 }
 
+/* An execution that was cut short doesn't know its allocations. */
+static void reach(struct explore_reach *r, const struct explore_outcome *out)
+{
+	r->allocations = max_u64(r->allocations, out->allocations);
+	r->seamcalls = max_u64(r->seamcalls, out->seamcalls);
+	r->calls = max_u64(r->calls, out->calls);
+	r->kicks = max_u64(r->kicks, out->kicks);
+}
+
 int search_once(struct search *s, const struct explore_injection *injection,
 		const struct sched_policy *policy, void *policy_ctx, const bool *ended)
 {
@@ -154,6 +163,7 @@ int search_once(struct search *s, const struct explore_injection *injection,
 	r->switches += s->out.switches;
 	r->decisions += s->out.decisions;
 	r->operations += s->out.operations;
+	reach(&r->reached, &s->out);
 	if (s->out.failed && !r->failed)
 		err = take_failure(s, injection);
 	else if (!s->out.failed && (!ended || *ended))
@@ -177,7 +187,8 @@ static int exhaustive(struct search *s, u64 limit)
 	bool through = true;
 	int err = 0;
 
-	for (u32 bound = 0; bound <= s->options->bound && through && !err; bound++)
+	s->cut = true;
+	for (u32 bound = 0; bound <= s->options->bound && through && s->cut && !err; bound++)
 		err = search_exhaust(s, bound, limit, &through);
 	s->result->complete = through && !err && !s->partial;
 	return err;
@@ -285,7 +296,8 @@ static int inject(struct search *s)
 	EACH(calm.seamcalls, .interrupt = n);
 	EACH(calm.kicks, .delay_kick = n);
 #undef EACH
-	s->result->complete = !err && !s->result->failed;
+	/* Of all orders of steps these are a few; what AUTO has tried before stays tried. */
+	s->result->complete &= !err && !s->result->failed;
 	return err;
 }
 
@@ -378,16 +390,34 @@ static bool take_word(const char **p, const char *word)
 	return true;
 }
 
+/* A number; or a name, and what bits 31:0 hold: TDX_OPERAND_BUSY|0x1 */
+static bool take_status(const char **p, u64 *status)
+{
+	size_t n = strcspn(*p, "|,");
+	u64 operand = 0;
+
+	if (take_number(p, status))
+		return true;
+	if (!tdx_status_value(*p, n, status))
+		return false;
+	*p += n;
+	if (take_word(p, "|") && (!take_number(p, &operand) || operand > UINT32_MAX))
+		return false;
+	*status |= operand;
+	return true;
+}
+
+/* One that isn't there already. */
 static bool take_injection(const char **p, struct explore_injection *in)
 {
-	if (take_word(p, "alloc="))
+	if (!in->fail_alloc && take_word(p, "alloc="))
 		return take_number(p, &in->fail_alloc) && in->fail_alloc;
-	if (take_word(p, "interrupt="))
+	if (!in->interrupt && take_word(p, "interrupt="))
 		return take_number(p, &in->interrupt) && in->interrupt;
-	if (take_word(p, "kick="))
+	if (!in->delay_kick && take_word(p, "kick="))
 		return take_number(p, &in->delay_kick) && in->delay_kick;
-	return take_word(p, "seamcall=") && take_number(p, &in->seamcall) && in->seamcall &&
-	       take_word(p, ":") && take_number(p, &in->seamcall_status);
+	return !in->seamcall && take_word(p, "seamcall=") && take_number(p, &in->seamcall) &&
+	       in->seamcall && take_word(p, ":") && take_status(p, &in->seamcall_status);
 }
 
 int explore_injection_parse(struct explore_injection *in, const char *text, size_t *bad)

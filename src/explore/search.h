@@ -54,11 +54,18 @@ struct explore_failure {
 	u64 execution;	 /* the how-manieth found it */
 };
 
+/* How far injections could count: the most of any execution. */
+struct explore_reach {
+	u64 allocations; /* 0 where none was to fail */
+	u64 seamcalls, calls, kicks;
+};
+
 struct explore_result {
 	u64 executions, states; /* distinct final states */
 	u64 switches, decisions, steps, operations;
 	u64 pct_executions; /* among them */
-	bool complete;	    /* all within the bound were tried */
+	bool complete;	    /* all within the bound were tried; never of PCT, REPLAY, INJECT */
+	struct explore_reach reached;
 	bool failed;
 	struct explore_failure failure; /* the first */
 	bool left;			/* REPLAY: the schedule doesn't fit the program: */
@@ -101,7 +108,11 @@ int explore_picture(struct explore_machine *m, const struct program *program,
  * joined by commas; "" for none; as snprintf()
  */
 size_t explore_injection_print(const struct explore_injection *in, char *text, size_t size);
-/** explore_injection_parse - what that prints; 0, or -EINVAL with @bad: where in @text it isn't one */
+/**
+ * explore_injection_parse - what that prints, with a status by name too: "seamcall=2:TDX_OPERAND_BUSY"
+ *
+ * Each kind once. Return: 0, or -EINVAL with @bad: where in @text it isn't one.
+ */
 int explore_injection_parse(struct explore_injection *in, const char *text, size_t *bad);
 
 #endif

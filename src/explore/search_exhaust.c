@@ -48,6 +48,7 @@ struct exhaust {
 	struct race_path path;
 	u32 fixed; /* decisions that this execution repeats */
 	u32 bound;
+	bool cut;   /* with more preemptions there would have been more to try */
 	bool ended; /* the execution wasn't ended by choose() */
 	int error;
 	const char *strange; /* the program doesn't do the same twice */
@@ -172,12 +173,16 @@ static int choose(void *ctx, const struct sched_view *v)
 static const struct sched_policy exhaust_policy = {.choose = choose};
 
 /* The first choice of @n is done: who else must be tried? */
-static u32 alternatives(const struct exhaust *e, const struct race_node *n)
+static u32 alternatives(struct exhaust *e, const struct race_node *n)
 {
 	u32 others = n->enabled & ~n->asleep & ~bit(n->thread) & ~bit(SCHED_MAIN_THREAD);
 
+	if (n->running_enabled && n->spent >= e->bound) {
+		e->cut |= others && (n->raced || n->asleep);
+		return 0;
+	}
 	if (n->running_enabled)
-		return n->spent < e->bound && (n->raced || n->asleep) ? others : 0;
+		return n->raced || n->asleep ? others : 0;
 	return n->block_raced || n->asleep ? others : 0;
 }
 
@@ -238,6 +243,7 @@ int search_exhaust(struct search *s, u32 bound, u64 limit, bool *through)
 	}
 	*through = done;
 	s->partial |= e.path.too_long;
+	s->cut = e.cut;
 	race_path_free(&e.path);
 	return err;
 }

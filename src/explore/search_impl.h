@@ -38,6 +38,7 @@ struct search {
 	u32 preemptions;	      /* in the last execution */
 	u64 max_steps; /* of an execution, by what the first one took; 0: not known yet */
 	bool partial;  /* search_exhaust() has left out what it can't look at */
+	bool cut;      /* its last call left something out for its bound's sake alone */
 	bool apart;    /* executions are in other processes: a policy's state doesn't come back */
 };
 
@@ -64,7 +65,8 @@ static inline bool search_may_go_on(const struct search *s, u64 limit)
  * search_exhaust - every schedule with at most @bound preemptions, up to commuting steps
  * @through: it came to its end; false too when a failure ended it
  *
- * s->partial becomes true where some were left out all the same.
+ * s->partial becomes true where some were left out all the same. Where s->cut isn't true afterwards a
+ * larger bound would make the same executions.
  */
 int search_exhaust(struct search *s, u32 bound, u64 limit, bool *through);
 

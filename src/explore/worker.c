@@ -166,15 +166,31 @@ static int take_crash(struct desk *d, int status)
 	return 0;
 }
 
+static void forget(struct explore_report *r)
+{
+	explore_result_free(&r->result);
+	free(r->picture);
+	r->picture = NULL;
+}
+
 static void hand_in(struct work *w)
 {
 	while (w->reported < w->nr && w->ended[w->reported]) {
 		struct explore_report *r = &w->report[w->reported];
 
 		w->crew->done(w->crew->ctx, w->reported++, r);
-		explore_result_free(&r->result);
-		free(r->picture);
-		r->picture = NULL;
+		forget(r);
+	}
+}
+
+/* What waits for tasks before it that won't end any more. */
+static void hand_in_rest(struct work *w)
+{
+	for (u32 i = w->reported; i < w->nr; i++) {
+		if (!w->ended[i])
+			continue;
+		w->crew->done(w->crew->ctx, i, &w->report[i]);
+		forget(&w->report[i]);
 	}
 }
 
@@ -357,10 +373,8 @@ static void clean_up(struct work *w)
 		sched_schedule_free(&d->crashed.schedule);
 		free(d->bytes);
 	}
-	for (u32 i = w->reported; w->report && i < w->nr; i++) {
-		explore_result_free(&w->report[i].result);
-		free(w->report[i].picture);
-	}
+	for (u32 i = w->reported; w->report && i < w->nr; i++)
+		forget(&w->report[i]);
 	free(w->order);
 	free(w->report);
 	free(w->ended);
@@ -373,8 +387,14 @@ int explore_work(const struct explore_task *tasks, u32 nr, const struct explore_
 	struct work w = {.crew = crew, .task = tasks, .nr = nr};
 	int err = prepare(&w);
 
-	while (!err && w.reported < nr)
-		err = turn(&w);
+	while (!err && w.reported < nr) {
+		if (crew->stop && crew->stop(crew->ctx))
+			err = -EINTR;
+		else
+			err = turn(&w);
+	}
+	if (err == -EINTR)
+		hand_in_rest(&w);
 	clean_up(&w);
 	return err;
 }

@@ -8,6 +8,7 @@
  * 2. A process that dies is a failure "crash", one whose execution makes no step for long is "hang".
  *    A crash's schedule is made short as any other's, each execution in a process of its own.
  * 3. No process outlives the caller's.
+ * 4. Who wants to stop early gets the reports of all tasks that have ended, and no process is left.
  */
 #ifndef EXPLORE_WORKER_H
 #define EXPLORE_WORKER_H
@@ -45,9 +46,11 @@ struct explore_crew {
 	void (*done)(void *ctx, u32 task, const struct explore_report *report);
 	/* Several times a second; may be NULL. */
 	void (*progress)(void *ctx, u32 tasks_done, u64 executions);
+	/* As often: is that enough? May be NULL. */
+	bool (*stop)(void *ctx);
 };
 
-/** explore_work - 0 when every task has been reported; -ENOMEM, -EIO */
+/** explore_work - 0 when every task has been reported; -EINTR: stop() said so; -ENOMEM, -EIO */
 int explore_work(const struct explore_task *tasks, u32 nr, const struct explore_crew *crew);
 
 /**

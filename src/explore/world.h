@@ -162,7 +162,6 @@ struct world {
 
 	/* Injection. */
 	bool counting;
-	u64 calls;     /* SEAMCALLs and TDCALLs */
 	bool injected; /* something has been made to fail */
 	bool may_die;  /* by something that no VM survives */
 	bool delaying; /* a kick, by */

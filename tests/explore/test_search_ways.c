@@ -3,10 +3,12 @@
  * explore/search besides the exhaustive one: random priorities, replay, shrinking, injections as text,
  * pictures, and processes that crash.
  */
+#include <errno.h>
 #include <inttypes.h>
 
 #include "explore/little.h"
 #include "explore/worker.h"
+#include "septum/abi.h"
 
 static struct explore_result search(struct little *l, struct explore_options options)
 {
@@ -145,13 +147,24 @@ static void test_injection_text(void **state)
 					      .seamcall_status = 0x8000020000000000ULL,
 					      .interrupt = 4,
 					      .delay_kick = 1};
+	const struct explore_injection named = {.seamcall = 3,
+						.seamcall_status = TDX_OPERAND_BUSY | 1};
 	const struct {
 		const char *text;
 		size_t bad;
-	} wrong[] = {
-		{"", 0},	 {"alloc", 0},		{"alloc=", 6},	    {"alloc=0", 7},
-		{"alloc=1,", 8}, {"alloc=1;kick=1", 7}, {"seamcall=3", 10}, {"seamcall=3:x", 11},
-		{"kick=-1", 5}};
+	} wrong[] = {{"", 0},
+		     {"alloc", 0},
+		     {"alloc=", 6},
+		     {"alloc=0", 7},
+		     {"alloc=1,", 8},
+		     {"alloc=1;kick=1", 7},
+		     {"seamcall=3", 10},
+		     {"seamcall=3:x", 11},
+		     {"kick=-1", 5},
+		     {"alloc=1,alloc=2", 8},
+		     {"alloc=0kick=1", 7},
+		     {"seamcall=3:TDX_BUSSY", 11},
+		     {"seamcall=3:TDX_OPERAND_BUSY|x", 28}};
 	struct explore_injection in;
 	char text[200];
 	size_t bad;
@@ -161,6 +174,8 @@ static void test_injection_text(void **state)
 	assert_string_equal(text, "alloc=3,seamcall=2:0x8000020000000000,interrupt=4,kick=1");
 	assert_int_equal(explore_injection_parse(&in, text, &bad), 0);
 	assert_memory_equal(&in, &all, sizeof(in));
+	assert_int_equal(explore_injection_parse(&in, "seamcall=3:TDX_OPERAND_BUSY|0x1", &bad), 0);
+	assert_memory_equal(&in, &named, sizeof(in));
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		assert_int_not_equal(explore_injection_parse(&in, wrong[i].text, &bad), 0);
 		assert_int_equal(bad, wrong[i].bad);
@@ -186,7 +201,7 @@ static void test_picture(void **state)
 	fclose(f);
 	/* clang-format off */
 	assert_string_equal(text,
-		"  at  t0                                          t1                                          others\n"
+		"  at  2 t0                                        3 t1                                        others: 0 main, 1 rcu\n"
 		"   1  [ \n"
 		"   2  [ \n"
 		"   3  ...before store #1\n"
@@ -199,6 +214,74 @@ static void test_picture(void **state)
 	little_down(&l);
 }
 
+/* A failure stands in the lane of the thread whose step failed, with the operation that it is in. */
+static void test_picture_of_a_failure(void **state)
+{
+	struct little l = {.nr_threads = 2,
+			   .op = {{{L_ADD, 0, 5}}, {{L_LOAD, 0, 0}, {L_FAIL, 0, 5}}}};
+	struct explore_runner runner = little_up(&l);
+	struct program *program = little_program(&l);
+	const struct explore_options options = {0};
+	const struct sched_schedule s = {0};
+	char *text;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	(void)state;
+	program->thread[1].nr_ops = 1;
+	program->thread[1].op[0] = (struct program_op){.kind = OP_EXIT, .line = 102};
+	assert_int_equal(search_picture(&runner, program, &options, &s, f), 0);
+	fclose(f);
+	/* clang-format off */
+	assert_string_equal(text,
+		"  at  2 t0                                        3 t1                                        others: 0 main, 1 rcu\n"
+		"   1  [ \n"
+		"   4  ends\n"
+		"   4                                              [ \n"
+		"   5                                              [ exit\n"
+		"   5                                              ! in exit\n"
+		"   !  failed: wrong\n");
+	/* clang-format on */
+	free(text);
+	free(program);
+	little_down(&l);
+}
+
+/* Where no bound has cut anything there is no larger one to try: one thread is one execution. */
+static void test_bounds_end_where_nothing_was_cut(void **state)
+{
+	struct little one = {.nr_threads = 1, .op = {{{L_ADD, 0, 1}, {L_ADD, 0, 1}}}};
+	struct little race = {.nr_threads = 2,
+			      .op = {{{L_ADD, 0, 1}, {L_LOAD, 0, 0}}, {{L_ADD, 0, 1}}}};
+	struct explore_result r;
+
+	(void)state;
+	r = search(&one, (struct explore_options){.mode = EXPLORE_EXHAUSTIVE, .bound = 9});
+	assert_true(r.complete);
+	assert_int_equal(r.executions, 1);
+	explore_result_free(&r);
+	/* Bound 0 shows two orders, and cuts the third. */
+	r = search(&race, (struct explore_options){.mode = EXPLORE_EXHAUSTIVE, .bound = 0});
+	assert_int_equal(r.states, 2);
+	explore_result_free(&r);
+	r = search(&race, (struct explore_options){.mode = EXPLORE_EXHAUSTIVE, .bound = 1});
+	assert_int_equal(r.states, 2);
+	assert_true(r.executions > 2);
+	explore_result_free(&r);
+}
+
+/* Injection tries a few orders of steps alone, and never calls that complete. */
+static void test_injection_is_not_complete(void **state)
+{
+	struct little l = {.nr_threads = 1, .op = {{{L_ADD, 0, 1}}}};
+	struct explore_result r = search(&l, (struct explore_options){.mode = EXPLORE_INJECT});
+
+	(void)state;
+	assert_false(r.failed);
+	assert_false(r.complete);
+	explore_result_free(&r);
+}
+
 /* ---- processes ---------------------------------------------------------------------------------*/
 struct reports {
 	u32 nr;
@@ -208,6 +291,7 @@ struct reports {
 	char schedule[8][100];
 	u64 executions[8];
 	bool has_picture[8];
+	u32 ended; /* that progress was told of */
 };
 
 static int open_little(void *ctx, const struct program *program, struct explore_runner *runner)
@@ -283,7 +367,57 @@ static void test_crash_and_hang_are_contained(void **state)
 	assert_non_null(strstr(got.schedule[1], "3@"));
 	assert_string_equal(got.oracle[2], "hang");
 	assert_non_null(strstr(got.schedule[2], "3@"));
-	assert_int_equal(got.executions[3], 3);
+	assert_int_equal(got.executions[3], 1);
+}
+
+static void count_ended(void *ctx, u32 tasks_done, u64 executions)
+{
+	struct reports *all = ctx;
+
+	(void)executions;
+	all->ended = tasks_done;
+}
+
+static bool enough(void *ctx)
+{
+	const struct reports *all = ctx;
+
+	return all->ended == 2;
+}
+
+/* Who stops early has the reports of what has ended, also of what waited for a program before it. */
+static void test_stop(void **state)
+{
+	struct little l[3] = {
+		{.nr_threads = 1, .op = {{{L_HANG, 0, 0}}}},
+		{.nr_threads = 1, .op = {{{L_ADD, 0, 1}}}},
+		{.nr_threads = 1, .op = {{{L_ADD, 1, 1}}}},
+	};
+	const struct explore_backend backend = {open_little, close_little};
+	struct explore_task task[3];
+	struct program *program[3];
+	struct reports got = {0};
+	const struct explore_crew crew = {.backend = &backend,
+					  .backend_ctx = l,
+					  .jobs = 2,
+					  .ctx = &got,
+					  .done = take_report,
+					  .progress = count_ended,
+					  .stop = enough};
+
+	(void)state;
+	for (u32 i = 0; i < 3; i++) {
+		program[i] = little_program(&l[i]);
+		snprintf(program[i]->name, sizeof(program[i]->name), "%u", i);
+		task[i] =
+			(struct explore_task){program[i], {.mode = EXPLORE_EXHAUSTIVE, .bound = 2}};
+	}
+	assert_int_equal(explore_work(task, 3, &crew), -EINTR);
+	assert_int_equal(got.nr, 2);
+	assert_int_equal(got.task[0], 1);
+	assert_int_equal(got.task[1], 2);
+	for (u32 i = 0; i < 3; i++)
+		free(program[i]);
 }
 
 int main(void)
@@ -296,7 +430,11 @@ int main(void)
 		cmocka_unit_test(test_replay_that_doesnt_fit),
 		cmocka_unit_test(test_injection_text),
 		cmocka_unit_test(test_picture),
+		cmocka_unit_test(test_picture_of_a_failure),
+		cmocka_unit_test(test_bounds_end_where_nothing_was_cut),
+		cmocka_unit_test(test_injection_is_not_complete),
 		cmocka_unit_test(test_crash_and_hang_are_contained),
+		cmocka_unit_test(test_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
