@@ -43,11 +43,15 @@ static void help(FILE *out)
 	      "                    interrupted or an error, the n-th brings an interrupt, the "
 	      "n-th\n"
 	      "                    kick is late: for every n\n"
-	      "  --inject WHAT     in every execution: alloc=N, seamcall=N:STATUS, interrupt=N, "
-	      "kick=N\n"
+	      "  --inject WHAT     in every execution: alloc=N, seamcall=N:STATUS (a name, as\n"
+	      "                    TDX_OPERAND_BUSY, or a number), interrupt=N, kick=N, each "
+	      "once,\n"
+	      "                    joined by commas\n"
 	      "  --bug NAME        plant a bug (checking build)\n"
 	      "  --jobs N          processes at a time (as many as there are CPUs)\n"
 	      "  --json FILE       write one JSON object (- for standard output)\n"
+	      "\n"
+	      "SIGINT and SIGTERM end the search: what was found by then is told.\n"
 	      "\n"
 	      "mpirun --enable-recovery -n N septum explore ...: rank 0 hands the programs out to "
 	      "the\n"
@@ -122,19 +126,50 @@ static int take_schedule(struct explore_command *c, const char *word)
 	return 0;
 }
 
+/* @word is what stands where a status should. */
+static int unknown_status(const char *whole, const char *word)
+{
+	struct nearest near;
+
+	nearest_begin(&near, word, strcspn(word, "|,"));
+#define TDX_STATUS(name, value) nearest_offer(&near, "TDX_" #name);
+#include "septum/statuses.def"
+#undef TDX_STATUS
+	return cli_error(EXIT_BAD_USE,
+			 "explore: --inject '%s': '%.*s': expected a status, by name or number%s%s",
+			 whole, (int)strcspn(word, ","), word,
+			 near.found[0] ? ": did you mean " : ", such as TDX_OPERAND_BUSY",
+			 near.found);
+}
+
 static int take_injection(struct explore_command *c, const char *word)
 {
 	size_t bad;
 
+	if (c->inject)
+		return cli_error(EXIT_BAD_USE, "explore: --inject '%s': expected --inject once",
+				 word);
+	c->inject = word;
 	if (!strcmp(word, "all")) {
 		c->options.mode = EXPLORE_INJECT;
 		return 0;
 	}
-	if (explore_injection_parse(&c->options.injection, word, &bad))
+	if (explore_injection_parse(&c->options.injection, word, &bad)) {
+		if (bad && word[bad - 1] == ':' && word[bad])
+			return unknown_status(word, word + bad);
 		return cli_error(EXIT_BAD_USE,
 				 "explore: --inject '%s': character %zu: expected all, or alloc=N, "
-				 "seamcall=N:STATUS, interrupt=N, kick=N joined by commas",
+				 "seamcall=N:STATUS, interrupt=N, kick=N, each once, joined by "
+				 "commas",
 				 word, bad + 1);
+	}
+#ifndef SEPTUM_CHECK
+	if (c->options.injection.fail_alloc)
+		return cli_error(EXIT_BAD_USE,
+				 "explore: --inject '%s': no allocation can be made to fail in "
+				 "this build: expected the checking build (./dev build check)",
+				 word);
+#endif
 	return 0;
 }
 
@@ -146,6 +181,7 @@ static int take_value(struct explore_command *c, const char *option, const char 
 	if (!strcmp(option, "--bound")) {
 		status = take_count(option, word, 0, MOST_BOUND, &value);
 		c->options.bound = (u32)value;
+		c->has_bound = true;
 	} else if (!strcmp(option, "--runs")) {
 		status = take_count(option, word, 1, UINT64_MAX, &c->options.runs);
 	} else if (!strcmp(option, "--seed")) {
@@ -177,15 +213,61 @@ static int unknown_option(const char *word)
 			 word);
 }
 
-static int list_bugs(void)
-{
 #ifdef SEPTUM_CHECK
-	for (int i = 0; i < BUG_COUNT; i++)
-		printf("%-28s %s\n", bug_name((enum planted_bug)i), bug_what((enum planted_bug)i));
+static int print_bugs(const char *json)
+{
+	FILE *out = json && !strcmp(json, "-") ? stderr : stdout;
+	json_t *rows = json_array();
+
+	for (int i = 0; i < BUG_COUNT; i++) {
+		enum planted_bug bug = (enum planted_bug)i;
+
+		fprintf(out, "%-28s %s\n", bug_name(bug), bug_what(bug));
+		json_array_append_new(rows, json_pack("{s:s, s:s}", "name", bug_name(bug), "what",
+						      bug_what(bug)));
+	}
+	if (json)
+		return cli_write_json(
+			json_pack("{s:s, s:o}", "schema", "septum.bugs/1", "bugs", rows), json);
+	json_decref(rows);
+	return EXIT_GOOD;
+}
 #else
-	fputs("septum: explore: this build has no planted bugs (./dev build check has)\n", stderr);
+static int print_bugs(const char *json)
+{
+	(void)json;
+	return cli_error(EXIT_CANT_RUN, "explore: --bugs: this build has no planted bugs: expected "
+					"the checking build (./dev build check)");
+}
 #endif
-	return -1;
+
+/* --bugs, and what may stand beside it. Return: an exit status, negative: good */
+static int list_bugs(int argc, char **argv)
+{
+	const char *json = NULL;
+	int status;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--bugs"))
+			continue;
+		if (!strcmp(argv[i], "--help")) {
+			help(stdout);
+			return -1;
+		}
+		if (!strncmp(argv[i], "--json=", 7))
+			json = argv[i] + 7;
+		else if (strcmp(argv[i], "--json"))
+			return cli_error(EXIT_BAD_USE,
+					 "explore: --bugs: '%s': expected nothing beside it but "
+					 "--json FILE",
+					 argv[i]);
+		else if (++i == argc)
+			return cli_error(EXIT_BAD_USE, "explore: --json: expected a value");
+		else
+			json = argv[i];
+	}
+	status = print_bugs(json);
+	return status ? status : -1;
 }
 
 /* ---- programs --------------------------------------------------------------------------------*/
@@ -305,9 +387,10 @@ static int take_option(struct explore_command *c, int argc, char **argv, int *at
 		return -1;
 	}
 	if (!strcmp(word, "--bugs"))
-		return list_bugs();
+		return list_bugs(argc, argv);
 	if (!strcmp(word, "--pct")) {
 		c->options.mode = EXPLORE_PCT;
+		c->pct = true;
 		return 0;
 	}
 	snprintf(option, sizeof(option), "%.*s", (int)n, word);
@@ -337,10 +420,18 @@ static int parse(struct explore_command *c, int argc, char **argv)
 		return cli_error(
 			EXIT_BAD_USE,
 			"explore: expected a program: a file, a shipped one's name, or all");
+	if (c->pct && c->inject && !strcmp(c->inject, "all"))
+		return cli_error(EXIT_BAD_USE,
+				 "explore: --inject all: expected no --pct: it has random "
+				 "schedules of its own (--runs)");
 	if (c->options.schedule && (c->nr > 1 || mode != EXPLORE_REPLAY))
 		return cli_error(EXIT_BAD_USE,
 				 "explore: --schedule: expected one program, and neither --pct nor "
 				 "--inject all");
+	if (mode == EXPLORE_PCT && c->has_bound)
+		return cli_error(EXIT_BAD_USE,
+				 "explore: --bound: expected no --pct: random priorities have no "
+				 "bound of preemptions");
 	if (mode == EXPLORE_PCT && !c->options.runs)
 		c->options.runs = DEFAULT_PCT_RUNS;
 	return 0;
@@ -361,6 +452,13 @@ static void note(void *ctx, u32 rank, const char *what)
 	cli_ranks_note(&o->command->ranks, rank, what);
 }
 
+static bool is_interrupted(void *ctx)
+{
+	const struct explore_output *o = ctx;
+
+	return interrupt_came(&o->interrupt);
+}
+
 static int work(struct explore_command *c)
 {
 	bool json_to_stdout = c->json && !strcmp(c->json, "-");
@@ -369,28 +467,36 @@ static int work(struct explore_command *c)
 				   .out = json_to_stdout ? stderr : stdout,
 				   .rows = c->json ? json_array() : NULL,
 				   .shows_progress = isatty(STDERR_FILENO)};
+	/* Under mpirun signals are its business. */
 	const struct explore_crew crew = {.backend = &explore_backend_machine,
 					  .jobs = c->jobs,
 					  .ctx = &o,
 					  .done = explore_output_report,
-					  .progress = explore_output_progress};
+					  .progress = explore_output_progress,
+					  .stop = c->ranks.joined ? NULL : is_interrupted};
 	struct explore_task *task = calloc(c->nr, sizeof(*task));
 	double began = now();
 	int err = -ENOMEM, status;
 
 	for (u32 i = 0; task && i < c->nr; i++)
 		task[i] = (struct explore_task){&c->program[i]->program, c->options};
+	if (crew.stop)
+		interrupt_hold(&o.interrupt);
 	if (task && reports && c->options.mode != EXPLORE_REPLAY)
 		explore_output_begin(&o);
 	if (task)
 		err = c->ranks.joined
 			      ? explore_work_ranked(&c->ranks.ranks, task, c->nr, &crew, note)
 			      : explore_work(task, c->nr, &crew);
+	o.interrupted = err == -EINTR;
+	err = o.interrupted ? 0 : err;
 	status = !reports ? EXIT_GOOD
 		 : err	  ? cli_error(EXIT_CANT_RUN, "explore: %s", strerror(-err))
 			  : explore_output_end(&o, now() - began);
 	json_decref(o.rows);
 	free(task);
+	if (crew.stop)
+		interrupt_let(&o.interrupt);
 	return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "cli/interrupt.h"
 #include "cli/ranks.h"
 #include "explore/worker.h"
 
@@ -18,15 +19,17 @@ struct explore_command {
 	u32 nr, room;
 	struct explore_options options;
 	struct sched_schedule schedule;
-	const char *bug;  /* NULL: none is planted */
-	const char *json; /* NULL: none */
+	bool has_bound, pct;
+	const char *bug;    /* NULL: none is planted */
+	const char *inject; /* NULL: nothing is injected */
+	const char *json;   /* NULL: none */
 	u32 jobs;
 	struct cli_ranks ranks;
 };
 
 struct explore_totals {
 	u64 executions, states, switches, decisions, operations;
-	u32 failures;
+	u32 programs, failures;
 	int status; /* worst of all, an exit status */
 	double seconds;
 };
@@ -37,6 +40,8 @@ struct explore_output {
 	json_t *rows; /* NULL: no JSON is wanted */
 	int name_width;
 	bool shows_progress;
+	struct interrupt interrupt;
+	bool interrupted; /* there are programs without a row */
 	struct explore_totals totals;
 };
 
@@ -44,7 +49,7 @@ void explore_output_begin(struct explore_output *o);
 /** explore_output_report - a row, and all about its failure; as explore_crew.done */
 void explore_output_report(void *ctx, u32 task, const struct explore_report *report);
 void explore_output_progress(void *ctx, u32 tasks_done, u64 executions);
-/** explore_output_end - totals. Return: an exit status */
+/** explore_output_end - totals, and JSON, of what has a row. Return: an exit status */
 int explore_output_end(struct explore_output *o, double seconds);
 
 #endif

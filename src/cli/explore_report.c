@@ -67,11 +67,13 @@ static void put_replay_line(const struct explore_output *o, const struct explore
 {
 	const struct explore_command *c = o->command;
 	char *schedule = schedule_text(&f->schedule), inject[160];
+	char *program = cli_shell_word(p->word);
 
 	explore_injection_print(&f->injection, inject, sizeof(inject));
-	fprintf(o->out, "replay: septum explore %s --schedule %s%s%s%s%s\n\n", p->word,
-		schedule ? schedule : "?", c->bug ? " --bug " : "", c->bug ? c->bug : "",
-		inject[0] ? " --inject " : "", inject);
+	fprintf(o->out, "replay: septum explore %s --schedule %s%s%s%s%s\n\n",
+		program ? program : "?", schedule ? schedule : "?", c->bug ? " --bug " : "",
+		c->bug ? c->bug : "", inject[0] ? " --inject " : "", inject);
+	free(program);
 	free(schedule);
 }
 
@@ -161,6 +163,34 @@ static int refuse_schedule(const struct explore_program *p, const struct explore
 			 thread_name(&p->program, r->left_at.thread), r->left_at.thread, enabled);
 }
 
+/* Did every kind of injection that was asked for happen, in an execution at least? */
+static int check_reached(const struct explore_command *c, const struct explore_program *p,
+			 const struct explore_result *r)
+{
+	const struct explore_injection *in = &c->options.injection;
+	const struct {
+		const char *word, *what;
+		u64 n, most;
+	} kinds[] = {
+		{"alloc", "allocations", in->fail_alloc, r->reached.allocations},
+		{"seamcall", "SEAMCALLs", in->seamcall, r->reached.seamcalls},
+		{"interrupt", "SEAMCALLs and TDCALLs", in->interrupt, r->reached.calls},
+		{"kick", "kicks", in->delay_kick, r->reached.kicks},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].n > kinds[i].most)
+			return cli_error(EXIT_BAD_USE,
+					 "explore: %s: --inject %s=%" PRIu64
+					 " was never reached: the program's threads make %s%" PRIu64
+					 " %s",
+					 p->word, kinds[i].word, kinds[i].n,
+					 r->executions > 1 && kinds[i].most ? "at most " : "",
+					 kinds[i].most, kinds[i].what);
+	}
+	return 0;
+}
+
 static int refuse_program(const struct explore_program *p, int error)
 {
 	if (error == -EIO)
@@ -183,6 +213,7 @@ void explore_output_report(void *ctx, u32 task, const struct explore_report *rep
 	const struct explore_program *p = o->command->program[task];
 	const struct explore_result *r = &report->result;
 	struct explore_totals *t = &o->totals;
+	int status = 0;
 
 	clear_progress(o);
 	if (report->error) {
@@ -193,12 +224,20 @@ void explore_output_report(void *ctx, u32 task, const struct explore_report *rep
 		worse(t, refuse_schedule(p, r));
 		return;
 	}
+	if (!r->failed && o->command->options.mode != EXPLORE_INJECT)
+		status = check_reached(o->command, p, r);
+	if (status) {
+		worse(t, status);
+		return;
+	}
 	fprintf(o->out, "%-*s  %7u  %10" PRIu64 "  %10" PRIu64 "  %8s  %8.2f  %s\n", o->name_width,
 		p->program.name, p->program.nr_threads, r->executions, r->states,
-		r->failed     ? "FAILED"
-		: r->complete ? "yes"
-			      : "no",
+		r->failed				     ? "FAILED"
+		: r->complete				     ? "yes"
+		: o->command->options.mode == EXPLORE_INJECT ? "every n"
+							     : "no",
 		report->seconds, method(&o->command->options, r));
+	t->programs++;
 	t->executions += r->executions;
 	t->states += r->states;
 	t->switches += r->switches;
@@ -226,6 +265,10 @@ static int write_json(const struct explore_output *o, double a_second)
 	json_object_set_new(root, "seed", json_integer((json_int_t)o->command->options.seed));
 	if (o->command->bug)
 		json_object_set_new(root, "bug", json_string(o->command->bug));
+	if (o->command->inject)
+		json_object_set_new(root, "inject", json_string(o->command->inject));
+	if (o->interrupted)
+		json_object_set_new(root, "interrupted", json_true());
 	json_object_set(root, "programs", o->rows);
 	json_object_set_new(root, "executions", json_integer((json_int_t)t->executions));
 	json_object_set_new(root, "states", json_integer((json_int_t)t->states));
@@ -247,15 +290,18 @@ int explore_output_end(struct explore_output *o, double seconds)
 
 	t->seconds = seconds;
 	clear_progress(o);
-	if (t->status >= EXIT_BAD_USE)
+	if (t->status >= EXIT_BAD_USE && !t->programs)
 		return t->status;
+	fputc('\n', o->out);
+	if (o->interrupted)
+		fprintf(o->out, "interrupted: %u of ", t->programs);
 	fprintf(o->out,
-		"\n%u programs, %" PRIu64 " executions, %" PRIu64 " distinct states, %" PRIu64
+		"%u program%s, %" PRIu64 " executions, %" PRIu64 " distinct states, %" PRIu64
 		" operations held against the oracle, %.1f s\n"
 		"%.0f executions/s, %.0f decisions/s, %.0f switches/s; %u failed\n",
-		o->command->nr, t->executions, t->states, t->operations, seconds,
-		(double)t->executions * a_second, (double)t->decisions * a_second,
-		(double)t->switches * a_second, t->failures);
+		o->command->nr, o->command->nr == 1 ? "" : "s", t->executions, t->states,
+		t->operations, seconds, (double)t->executions * a_second,
+		(double)t->decisions * a_second, (double)t->switches * a_second, t->failures);
 	status = o->rows ? write_json(o, a_second) : 0;
 	return status ? status : t->status;
 }

@@ -2,11 +2,14 @@
 """septum explore: exit statuses, JSON, replay lines, bad input."""
 import json
 import re
+import shlex
+import signal
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from septum import CHECKING, SEPTUM, call
+from septum import CHECKING, ROOT, SEPTUM, call
 
 # Small enough to be tried out in a moment.
 SMALL = "kick-alone"
@@ -94,6 +97,12 @@ class Explore(unittest.TestCase):
         self.assertEqual(len(names), len(set(names)))
         for line in done.stdout.splitlines():
             self.assertRegex(line, r"^[a-z0-9-]+ +\S")
+        listed = json.loads(explore("--bugs", "--json", "-").stdout)
+        self.assertEqual([bug["name"] for bug in listed["bugs"]], names)
+        self.refused("--bugs", SMALL, words=("--bugs", SMALL, "expected"))
+        done = explore("--bugs", program=SEPTUM)
+        self.assertEqual((done.returncode, done.stdout), (4, ""))
+        self.assertIn("./dev build check", done.stderr)
 
     def test_bug_is_found_and_replayed(self):
         """A planted bug is exit status 1; its line fails again, and doesn't without the bug."""
@@ -144,11 +153,16 @@ class Explore(unittest.TestCase):
         """Bad values name the option, what was found and what was expected."""
         for args in (("--bound", "x"), ("--bound", "65"), ("--runs", "0"), ("--seed", "-1"),
                      ("--jobs", "0"), ("--schedule", "2@"), ("--schedule", "3@5,2@5"),
-                     ("--inject", "alloc"), ("--inject", "seamcall=1"), ("--json",)):
+                     ("--inject", "alloc"), ("--inject", "seamcall=1"), ("--json",),
+                     ("--inject", "alloc=1,alloc=2"), ("--inject", "kick=1", "--inject", "all"),
+                     ("--inject", "all", "--pct"), ("--bound", "1", "--pct")):
             with self.subTest(args=args):
                 self.refused(SMALL, *args, words=("explore", args[0], "expected"))
         self.refused(SMALL, "--bund", "1", words=("--bund", "did you mean --bound"))
         self.refused("all", "--schedule", "-", words=("--schedule", "one program"))
+        self.refused(SMALL, "--inject", "seamcall=3:TDX_OPERAND_BUSSY",
+                     words=("'TDX_OPERAND_BUSSY'", "did you mean TDX_OPERAND_BUSY"))
+        self.refused(SMALL, "--inject", "alloc=1", words=("checking build",), program=SEPTUM)
 
     def test_schedule_that_doesnt_fit(self):
         """A schedule of another program says which choice, who was wanted and who could go on."""
@@ -171,11 +185,94 @@ class Explore(unittest.TestCase):
                     program=CHECKING)
         self.assertEqual(done.returncode, 0, done.stdout)
 
+    def lanes(self, *args, status):
+        """The lines of the picture as (decision, column, text), after its header."""
+        done = explore(*args)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        lines = done.stdout.splitlines()
+        [at] = [i for i, line in enumerate(lines) if line.startswith("  at  ")]
+        header, rows = lines[at], []
+        for line in lines[at + 1:lines.index("", at)]:
+            text = line[4:].lstrip()
+            rows.append((line[:4].strip(), line.index(text, 4), text))
+        return header, rows
+
+    def test_lanes_of_main(self):
+        """What `finally` does stands under "others", and the picture ends with it."""
+        header, rows = self.lanes("kick-against-enter", "--schedule", "-", status=0)
+        others = header.index("others")
+        for name in ("2 a.0", "3 host"):
+            self.assertIn(name, header)
+        last = max(i for i, row in enumerate(rows) if row[1] < others)
+        self.assertEqual(rows[last][2], "] split a 0x200000 2M")
+        texts = [text for _, _, text in rows[last + 1:]]
+        self.assertTrue(texts and all(text.startswith("main: ") for text in texts), texts)
+        self.assertTrue(any("TDG.VP.VMCALL" in text for text in texts), texts)
+        self.assertFalse(any("RECLAIM" in text for text in texts), texts)
+
+    def test_lane_of_a_failure(self):
+        """The step that fails stands in its thread's lane, at its decision, with its operation."""
+        header, rows = self.lanes("punch-against-access", "--bug", "skip-kick", "--schedule", "3@57",
+                                  status=1)
+        [(decision, column, text)] = [row for row in rows if row[2].startswith("! ")]
+        self.assertEqual((column, text), (header.index("2 a.0"), "! in read 0x201000"))
+        self.assertGreater(int(decision), 57)
+        self.assertIn("stale-translation", rows[-1][2])
+
+    def test_replay_line_is_the_shells(self):
+        """A file of any name is replayed by what the line says, word for word."""
+        path = Path(self.folder.name) / "my dir" / "it's p.prog"
+        path.parent.mkdir()
+        path.write_text((ROOT / "programs/punch-against-access.prog").read_text())
+        done = explore(path, "--bug", "skip-kick")
+        [line] = re.findall(r"^replay: septum (explore .*)$", done.stdout, re.M)
+        self.assertEqual(shlex.split(line)[1], str(path))
+        self.assertEqual(call(*shlex.split(line), program=CHECKING).returncode, 1)
+
     def test_injection(self):
-        """Every n of every kind of injection is tried, and nothing is found."""
+        """Every n of every kind of injection is tried, and that is never called complete."""
         [row] = explore_json(SMALL, "--inject", "all")["programs"]
-        self.assertEqual((row["complete"], row["failures"]), (True, []))
+        self.assertEqual((row["complete"], row["failures"]), (False, []))
         self.assertGreater(row["executions"], 3)
+
+    def test_injection_that_never_happens(self):
+        """An n that no execution reaches is bad input, as a schedule that doesn't fit."""
+        for what, word in (("alloc=99999", "allocations"), ("kick=99", "kicks"),
+                           ("seamcall=999:TDX_OPERAND_BUSY", "SEAMCALLs"),
+                           ("interrupt=9999", "TDCALLs")):
+            for schedule in ((), ("--schedule", "-")):
+                self.refused("punch-against-access", "--runs", 3, "--inject", what, *schedule,
+                             words=(what.split(":")[0], "never reached", word))
+
+    def test_injection_by_name(self):
+        """A status's name is its number; the JSON says what was injected."""
+        rows = []
+        for status in ("TDX_OPERAND_BUSY", "0x8000020000000000"):
+            what = f"seamcall=2:{status}"
+            got = explore_json("punch-against-access", "--runs", 20, "--inject", what)
+            self.assertEqual(got["inject"], what)
+            [row] = got["programs"]
+            del row["seconds"]
+            rows.append(row)
+        self.assertEqual(rows[0], rows[1])
+
+    def test_interrupted(self):
+        """A signal ends the search; what is there by then is told, also in JSON."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            path = Path(self.folder.name) / "out.json"
+            with subprocess.Popen([CHECKING, "explore", SMALL, "all", "--jobs", "1", "--json", path],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True) as process:
+                process.stdout.readline()
+                first = process.stdout.readline()
+                process.send_signal(number)
+                rest, complaints = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, complaints), (-number, ""))
+            self.assertEqual(first.split()[0], SMALL)
+            self.assertRegex(rest, r"(?m)^interrupted: [1-9]\d* of \d+ programs, ")
+            got = json.loads(path.read_text())
+            self.assertTrue(got["interrupted"])
+            self.assertEqual(got["programs"][0]["name"], SMALL)
 
 
 if __name__ == "__main__":
