@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* septum sequence: random operations by the million, each held against a flat specification. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,8 +21,10 @@ struct sequence_command {
 	const char *bug, *json;
 	const char *state; /* a file that says which seed is next, and what is left to do */
 	const char *replay;
+	bool has_seed;
 	bool quiet; /* no progress */
 	struct cli_ranks ranks;
+	bool state_lost;
 };
 
 static void help(FILE *out)
@@ -45,6 +48,7 @@ static void help(FILE *out)
 	      "  --state FILE   go on where a campaign with this file was stopped, or with the "
 	      "seeds "
 	      "after it\n"
+	      "                 (no other --seed then)\n"
 	      "  --bug NAME     plant a bug (checking build; septum explore --bugs lists them)\n"
 	      "  --json FILE    write one JSON object (- for standard output)\n"
 	      "\n"
@@ -104,6 +108,7 @@ static int take_value(struct sequence_command *c, const char *option, const char
 		status = take_count(option, word, 1, UINT64_MAX / 2, &c->ops);
 	} else if (!strcmp(option, "--seed")) {
 		status = take_count(option, word, 0, UINT64_MAX / 2, &c->campaign.seed);
+		c->has_seed = true;
 	} else if (!strcmp(option, "--length")) {
 		status = take_count(option, word, 1, MOST_LENGTH, &value);
 		c->campaign.length = (u32)value;
@@ -176,34 +181,59 @@ static int read_state(struct sequence_command *c)
 				 "sequence: %s: expected two numbers: the next seed, and the "
 				 "operations that are left",
 				 c->state);
+	if (c->has_seed && c->campaign.seed != seed)
+		return cli_error(EXIT_BAD_USE,
+				 "sequence: --seed %llu: %s goes on with seed %llu: expected that, "
+				 "no --seed, or another file",
+				 (unsigned long long)c->campaign.seed, c->state, seed);
 	c->campaign.seed = seed;
 	if (left)
 		c->ops = left;
 	return 0;
 }
 
-/* Whoever reads it, or ends us, meets the old file or the new one. */
-static void write_state(const struct sequence_command *c, u64 next)
+/* Who is stopped in the middle, or has no room on the disk, must leave the old state or the new one. */
+static int replace_state(const struct sequence_command *c, const char *beside, u64 next)
 {
 	u64 done = (next - c->campaign.seed) * c->campaign.length;
-	char *path;
-	FILE *f;
+	FILE *f = fopen(beside, "w");
+	int err = 0;
 
-	if (!c->state || asprintf(&path, "%s.new", c->state) < 0)
-		return;
-	f = fopen(path, "w");
-	if (f) {
-		fprintf(f, "%llu %llu\n", (unsigned long long)next,
-			(unsigned long long)(done < c->ops ? c->ops - done : 0));
-		if (!fclose(f))
-			rename(path, c->state);
-	}
-	free(path);
+	if (!f)
+		return -errno;
+	if (fprintf(f, "%llu %llu\n", (unsigned long long)next,
+		    (unsigned long long)(done < c->ops ? c->ops - done : 0)) < 0)
+		err = -errno;
+	if (fclose(f) && !err)
+		err = -errno;
+	if (!err && rename(beside, c->state))
+		err = -errno;
+	if (err)
+		unlink(beside);
+	return err;
+}
+
+/* Return: 0 or an exit status, told of the first time. */
+static int write_state(struct sequence_command *c, u64 next)
+{
+	char beside[PATH_MAX];
+	int err;
+
+	if (!c->state || c->state_lost)
+		return c->state_lost ? EXIT_CANT_RUN : 0;
+	err = snprintf(beside, sizeof(beside), "%s.new", c->state) < (int)sizeof(beside)
+		      ? replace_state(c, beside, next)
+		      : -ENAMETOOLONG;
+	if (!err)
+		return 0;
+	c->state_lost = true;
+	return cli_error(EXIT_CANT_RUN, "sequence: --state %s: can't be written: %s", c->state,
+			 strerror(-err));
 }
 
 static void progress(void *ctx, u64 next, u64 operations)
 {
-	const struct sequence_command *c = ctx;
+	struct sequence_command *c = ctx;
 
 	write_state(c, next);
 	if (!c->quiet)
@@ -225,6 +255,8 @@ static char *text_of(const struct sequence *s)
 static void report_failure(const struct sequence_command *c, const struct campaign_result *r,
 			   const char *smallest)
 {
+	char *quoted = cli_shell_word(smallest ? smallest : "");
+
 	fprintf(stderr, "septum: sequence: seed %llu", (unsigned long long)r->failed_seed);
 	if (r->outcome.at != UINT32_MAX)
 		fprintf(stderr, ", operation %u", r->outcome.at);
@@ -232,8 +264,9 @@ static void report_failure(const struct sequence_command *c, const struct campai
 	fprintf(stderr, "made small, %u operations: %s\n", r->smallest.nr,
 		r->smallest_outcome.failed ? r->smallest_outcome.text
 					   : "it doesn't fail by itself");
-	fprintf(stderr, "reproduce: septum sequence%s%s --replay '%s'\n", c->bug ? " --bug " : "",
-		c->bug ? c->bug : "", smallest ? smallest : "");
+	fprintf(stderr, "reproduce: septum sequence%s%s --replay %s\n", c->bug ? " --bug " : "",
+		c->bug ? c->bug : "", quoted ? quoted : "");
+	free(quoted);
 	fprintf(stderr, "       or: septum sequence%s%s --seed %llu --length %u --ops %u\n",
 		c->bug ? " --bug " : "", c->bug ? c->bug : "", (unsigned long long)r->failed_seed,
 		c->campaign.length, c->campaign.length);
@@ -277,7 +310,9 @@ static int report(const struct sequence_command *c, const struct campaign_result
 	if (c->json)
 		status = cli_write_json(json_of(c, r, smallest), c->json);
 	free(smallest);
-	return status ? status : r->failed ? EXIT_WRONG : EXIT_GOOD;
+	if (status)
+		return status;
+	return r->failed ? EXIT_WRONG : c->state_lost ? EXIT_CANT_RUN : EXIT_GOOD;
 }
 
 /* ---- the command -----------------------------------------------------------------------------*/
@@ -331,6 +366,9 @@ static int campaign(struct sequence_command *c)
 	/* The others' machines needn't have the file: rank 0 tells them what is left. */
 	if (speaks)
 		status = read_state(c);
+	/* Before the work, not after it. */
+	if (speaks && !status)
+		status = write_state(c, c->campaign.seed);
 	if (status)
 		return status;
 	c->campaign.sequences = sequences_of(c);

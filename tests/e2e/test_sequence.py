@@ -62,6 +62,25 @@ class Sequence(unittest.TestCase):
                 self.assertIn("1000 operations", done.stdout)
                 self.assertEqual(state.read_text(), f"{seed} 0\n")
 
+    def test_state_that_cant_be_kept(self):
+        """A state file that can't be written is told before the work, not lost after it."""
+        done = sequence("--ops", 1000, "--state", "/nonexistent/state")
+        self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (4, "", 1))
+        self.assertIn("/nonexistent/state", done.stderr)
+
+    def test_seed_against_state(self):
+        """A --seed that the state file contradicts is refused, and leaves the file alone."""
+        with tempfile.TemporaryDirectory() as folder:
+            state = Path(folder) / "state"
+            state.write_text("40 1000\n")
+            done = sequence("--ops", 1000, "--state", state, "--seed", 9)
+            self.assertEqual((done.returncode, len(done.stderr.splitlines())), (2, 1))
+            self.assertIn("seed 40", done.stderr)
+            self.assertEqual(state.read_text(), "40 1000\n")
+            self.assertEqual(sequence("--state", state, "--seed", 40).returncode, 0)
+            self.assertEqual(state.read_text(), "42 0\n")
+            self.assertEqual([path.name for path in Path(folder).iterdir()], ["state"])
+
     def test_bad_input(self):
         """Exit status 2 and one line that says what, where and what was expected."""
         with tempfile.TemporaryDirectory() as folder:
