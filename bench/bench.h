@@ -56,6 +56,7 @@ extern const struct benchmark bench_mmu_map_4k, bench_mmu_zap_2m, bench_mmu_walk
 extern const struct benchmark bench_split_2m, bench_split_2m_host, bench_promote_2m,
 	bench_convert_4k, bench_punch_split_12t;
 extern const struct benchmark bench_host_start_1g, bench_host_start_16t;
+extern const struct benchmark bench_explore_switch, bench_explore_search;
 extern const struct benchmark bench_big_td;
 
 /** bench_debates - write docs/debates.md to @out: what each choice of a policy costs. 0 or -errno */

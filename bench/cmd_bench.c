@@ -29,6 +29,8 @@ static const struct benchmark *const benchmarks[] = {
 	&bench_punch_split_12t,
 	&bench_host_start_1g,
 	&bench_host_start_16t,
+	&bench_explore_switch,
+	&bench_explore_search,
 	&bench_big_td,
 };
 
