@@ -40,6 +40,8 @@ class Ranks(RanksCase):
         if head:
             head += run.stdout.readline()
             os.kill(choose(ranks_of(run)), signal.SIGKILL)
+        # communicate() would pass over lines that have come with those above.
+        head += run.stdout.read()
         out, err = self.finish(run, head)
         self.assertEqual(run.returncode, 0, err)
         expected, status = self.one_process(*LONG)
