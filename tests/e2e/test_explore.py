@@ -13,6 +13,8 @@ from septum import CHECKING, ROOT, SEPTUM, call
 
 # Small enough to be tried out in a moment.
 SMALL = "kick-alone"
+# Of as many threads, so begun after it; they take several seconds.
+LONG = ("fault-shared", "teardown-other-td", "fault-private-and-shared")
 GOOD = ("machine memory=1G\ntd a vcpus=2 memory=8M\nsetup\n a.0: accept 0x200000 2m\n"
         "thread a.0\n read 0x200000\nthread host\n kick a.0\n")
 
@@ -212,11 +214,13 @@ class Explore(unittest.TestCase):
 
     def test_lane_of_a_failure(self):
         """The step that fails stands in its thread's lane, at its decision, with its operation."""
-        header, rows = self.lanes("punch-against-access", "--bug", "skip-kick", "--schedule", "3@57",
-                                  status=1)
+        searched = explore_json("punch-against-access", "--bug", "skip-kick", status=1)
+        schedule = searched["programs"][0]["failures"][0]["schedule"]
+        header, rows = self.lanes("punch-against-access", "--bug", "skip-kick", "--schedule",
+                                  schedule, status=1)
         [(decision, column, text)] = [row for row in rows if row[2].startswith("! ")]
         self.assertEqual((column, text), (header.index("2 a.0"), "! in read 0x201000"))
-        self.assertGreater(int(decision), 57)
+        self.assertGreater(int(decision), int(schedule.rpartition("@")[2]))
         self.assertIn("stale-translation", rows[-1][2])
 
     def test_replay_line_is_the_shells(self):
@@ -260,7 +264,7 @@ class Explore(unittest.TestCase):
         """A signal ends the search; what is there by then is told, also in JSON."""
         for number in (signal.SIGINT, signal.SIGTERM):
             path = Path(self.folder.name) / "out.json"
-            with subprocess.Popen([CHECKING, "explore", SMALL, "all", "--jobs", "1", "--json", path],
+            with subprocess.Popen([CHECKING, "explore", SMALL, *LONG, "--jobs", "1", "--json", path],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   text=True) as process:
                 process.stdout.readline()
