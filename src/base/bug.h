@@ -18,14 +18,47 @@ enum planted_bug {
 	BUG_COUNT,
 };
 
+#define BUG_WORD_BITS 64
+#define BUG_WORDS ((BUG_COUNT + BUG_WORD_BITS - 1) / BUG_WORD_BITS)
+
+/* A bit per enum planted_bug; a host's is set before it runs, and constant after. */
 struct bug_set {
-	u64 planted; /* bit per enum planted_bug; set before the host runs, constant after */
+	u64 word[BUG_WORDS];
 };
+
+#define NO_BUGS ((struct bug_set){{0}})
+
+static inline bool bug_set_has(const struct bug_set *set, enum planted_bug bug)
+{
+	return set->word[bug / BUG_WORD_BITS] >> bug % BUG_WORD_BITS & 1;
+}
+
+static inline void bug_set_add(struct bug_set *set, enum planted_bug bug)
+{
+	set->word[bug / BUG_WORD_BITS] |= BIT_ULL(bug % BUG_WORD_BITS);
+}
+
+static inline struct bug_set bug_set_of(enum planted_bug bug)
+{
+	struct bug_set set = NO_BUGS;
+
+	bug_set_add(&set, bug);
+	return set;
+}
+
+static inline bool bug_set_is_empty(const struct bug_set *set)
+{
+	u64 any = 0;
+
+	for (u32 i = 0; i < BUG_WORDS; i++)
+		any |= set->word[i];
+	return !any;
+}
 
 #ifdef SEPTUM_CHECK
 static inline bool bug_planted(const struct bug_set *set, enum planted_bug bug)
 {
-	return set->planted >> bug & 1;
+	return bug_set_has(set, bug);
 }
 #else
 #define bug_planted(set, bug) ((void)(set), false)

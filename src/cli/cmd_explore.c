@@ -96,7 +96,7 @@ static int take_bug(struct explore_command *c, const char *word)
 
 	if (bug < 0)
 		return unknown_bug(word);
-	c->options.planted_bugs |= BIT_ULL(bug);
+	bug_set_add(&c->options.planted_bugs, (enum planted_bug)bug);
 	c->bug = word;
 	return 0;
 #else

@@ -98,7 +98,7 @@ static void print_reproducer(const struct run_config *cfg)
 		fprintf(stderr, " --%s %s", option, value);
 #ifdef SEPTUM_CHECK
 	for (int b = 0; b < BUG_COUNT; b++)
-		if (cfg->planted_bugs >> b & 1)
+		if (bug_set_has(&cfg->planted_bugs, (enum planted_bug)b))
 			fprintf(stderr, " --bug %s", bug_name((enum planted_bug)b));
 #endif
 	fputc('\n', stderr);

@@ -87,7 +87,7 @@ static int take_bug(struct sequence_command *c, const char *word)
 		return cli_error(EXIT_BAD_USE, "sequence: --bug '%s': no such bug: %s%s", word,
 				 near ? "did you mean " : "expected one of septum explore --bugs",
 				 near ? near : "");
-	c->campaign.planted_bugs |= BIT_ULL(bug);
+	bug_set_add(&c->campaign.planted_bugs, (enum planted_bug)bug);
 	c->bug = word;
 	return 0;
 #else
@@ -328,7 +328,7 @@ static int replay(const struct sequence_command *c)
 		return cli_error(EXIT_BAD_USE, "sequence: --replay: character %zu ('%.20s'): %s",
 				 bad + 1, c->replay + bad, why);
 	if (!err) {
-		err = campaign_try(&s, c->campaign.planted_bugs, 0, &out);
+		err = campaign_try(&s, &c->campaign.planted_bugs, 0, &out);
 		sequence_free(&s);
 	}
 	if (err)

@@ -45,7 +45,7 @@ struct run_config {
 	enum mmu_split_where split_where;
 	enum mmu_split_metadata split_metadata;
 	enum td_demote_lock demote_lock;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	const char *json;   /* NULL: none */
 	const char *events; /* likewise */
 };

@@ -83,11 +83,11 @@ static void plan_conversion(struct run_config *cfg, const struct trace *trace,
 
 void run_plan_for_bugs(struct run_config *cfg, const struct trace *trace)
 {
-	const u64 removal_bugs =
-		BIT_ULL(BUG_SKIP_KICK) | BIT_ULL(BUG_SKIP_TRACK) | BIT_ULL(BUG_STALE_TLB);
-	bool removes = cfg->planted_bugs & removal_bugs && !cfg->nr_discards;
-	bool converts =
-		cfg->planted_bugs & BIT_ULL(BUG_GMEM_SPLITS_MAPPED_FOLIO) && !cfg->nr_conversions;
+	const struct bug_set *bugs = &cfg->planted_bugs;
+	bool removes = (bug_set_has(bugs, BUG_SKIP_KICK) || bug_set_has(bugs, BUG_SKIP_TRACK) ||
+			bug_set_has(bugs, BUG_STALE_TLB)) &&
+		       !cfg->nr_discards;
+	bool converts = bug_set_has(bugs, BUG_GMEM_SPLITS_MAPPED_FOLIO) && !cfg->nr_conversions;
 	u64 blocks = (trace->max_gfn + 1) >> 9;
 	struct block_use *use;
 

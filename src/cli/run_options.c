@@ -213,7 +213,7 @@ static int parse_bug(const char *value, struct run_config *cfg)
 	int bug = bug_by_name(value);
 
 	if (bug >= 0) {
-		cfg->planted_bugs |= BIT_ULL(bug);
+		bug_set_add(&cfg->planted_bugs, (enum planted_bug)bug);
 		return 0;
 	}
 	for (int i = 0; i < BUG_COUNT; i++)

@@ -87,7 +87,7 @@ static void name_death(struct sequence_outcome *out, int status, bool hung)
 /* ---- one sequence ----------------------------------------------------------------------------*/
 
 /* Return: 0, or -ENOMEM */
-static int run_once(const struct sequence *s, u64 bugs, struct sequence_outcome *out)
+static int run_once(const struct sequence *s, const struct bug_set *bugs, struct sequence_outcome *out)
 {
 	struct sequence_machine *m = sequence_machine_create();
 	int err = m ? sequence_run(m, s, bugs, out) : -ENOMEM;
@@ -97,7 +97,7 @@ static int run_once(const struct sequence *s, u64 bugs, struct sequence_outcome 
 	return err;
 }
 
-static int try_in(struct shared *sh, const struct sequence *s, u64 bugs, u32 hang_seconds,
+static int try_in(struct shared *sh, const struct sequence *s, const struct bug_set *bugs, u32 hang_seconds,
 		  struct sequence_outcome *out)
 {
 	struct worker *w = &sh->worker[0];
@@ -123,7 +123,7 @@ static int try_in(struct shared *sh, const struct sequence *s, u64 bugs, u32 han
 	return 0;
 }
 
-int campaign_try(const struct sequence *s, u64 planted_bugs, u32 hang_seconds,
+int campaign_try(const struct sequence *s, const struct bug_set *bugs, u32 hang_seconds,
 		 struct sequence_outcome *out)
 {
 	struct shared *sh = share();
@@ -131,7 +131,7 @@ int campaign_try(const struct sequence *s, u64 planted_bugs, u32 hang_seconds,
 
 	if (!sh)
 		return -ENOMEM;
-	err = try_in(sh, s, planted_bugs, hang_seconds, out);
+	err = try_in(sh, s, bugs, hang_seconds, out);
 	munmap(sh, sizeof(*sh));
 	return err;
 }
@@ -171,7 +171,7 @@ static bool fails(void *ctx, const struct sequence *s)
 	const struct trial *t = ctx;
 	struct sequence_outcome out;
 
-	return !try_in(t->sh, s, t->c->planted_bugs, t->c->hang_seconds, &out) && out.failed &&
+	return !try_in(t->sh, s, &t->c->planted_bugs, t->c->hang_seconds, &out) && out.failed &&
 	       is_alike(out.text, t->wanted->text);
 }
 
@@ -188,7 +188,7 @@ static int shrink(const struct campaign *c, struct shared *sh, struct campaign_r
 	/* A failure that another process doesn't have is shown as it is. */
 	if (fails(&t, s))
 		sequence_shrink(s, fails, &t);
-	return try_in(sh, s, c->planted_bugs, c->hang_seconds, &result->smallest_outcome);
+	return try_in(sh, s, &c->planted_bugs, c->hang_seconds, &result->smallest_outcome);
 }
 
 int campaign_shrink(const struct campaign *c, struct campaign_result *result)
@@ -220,7 +220,7 @@ static int work(const struct campaign *c, struct shared *sh, struct worker *w)
 		err = sequence_random(&s, seed, c->length);
 		if (err)
 			break;
-		err = sequence_run(m, &s, c->planted_bugs, &w->outcome);
+		err = sequence_run(m, &s, &c->planted_bugs, &w->outcome);
 		sequence_free(&s);
 		sync_store_quiet(&w->operations, w->operations + w->outcome.operations);
 	}

@@ -17,7 +17,7 @@ struct campaign {
 	u64 seed, sequences;
 	u32 length; /* operations of each */
 	u32 jobs;   /* processes, 1 to CAMPAIGN_MAX_JOBS */
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	u32 hang_seconds; /* a sequence may take; 0: 120 */
 	/* Several times a second: all sequences before seed @next are done. May be NULL. */
 	void (*progress)(void *ctx, u64 next, u64 operations);
@@ -49,7 +49,7 @@ int campaign_shrink(const struct campaign *c, struct campaign_result *result);
 int campaign_run(const struct campaign *c, struct campaign_result *result);
 
 /** campaign_try - sequence_run() in a process of its own, whatever becomes of that; likewise */
-int campaign_try(const struct sequence *s, u64 planted_bugs, u32 hang_seconds,
+int campaign_try(const struct sequence *s, const struct bug_set *bugs, u32 hang_seconds,
 		 struct sequence_outcome *out);
 
 #endif

@@ -36,7 +36,7 @@ struct explore_injection {
 
 struct explore_setup {
 	const struct program *program;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	struct explore_injection injection;
 	u64 max_steps; /* 0: a million */
 	/* Hears the machine's trace points from the end of set-up on, for pictures; NULL: nobody. */

@@ -30,11 +30,12 @@ static void mix_options(u64 *hash, const struct explore_options *o)
 {
 	const struct explore_injection *in = &o->injection;
 	const u64 words[] = {o->mode,	     o->bound,	      o->runs,
-			     o->seed,	     o->planted_bugs, o->max_steps,
+			     o->seed,	     o->max_steps,
 			     in->fail_alloc, in->seamcall,    in->seamcall_status,
 			     in->interrupt,  in->delay_kick,  o->schedule ? o->schedule->nr : 0};
 
 	ranks_mix(hash, words, sizeof(words));
+	ranks_mix(hash, &o->planted_bugs, sizeof(o->planted_bugs));
 	for (u32 i = 0; o->schedule && i < o->schedule->nr; i++) {
 		mix_u64(hash, o->schedule->choice[i].decision);
 		mix_u64(hash, o->schedule->choice[i].thread);

@@ -32,12 +32,12 @@ static double now(void)
 static u64 fingerprint(const struct campaign *asked)
 {
 	/* Reports go as they are in memory. */
-	const u64 words[] = {asked->seed,	  asked->sequences,
-			     asked->length,	  asked->planted_bugs,
-			     asked->hang_seconds, sizeof(struct ranks_seeds_report)};
+	const u64 words[] = {asked->seed, asked->sequences, asked->length, asked->hang_seconds,
+			     sizeof(struct ranks_seeds_report)};
 	u64 hash = ranks_mix_build();
 
 	ranks_mix(&hash, words, sizeof(words));
+	ranks_mix(&hash, &asked->planted_bugs, sizeof(asked->planted_bugs));
 	return hash;
 }
 

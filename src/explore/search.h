@@ -37,7 +37,7 @@ struct explore_options {
 	u64 runs; /* PCT; INJECT: random ones for each n; AUTO, EXHAUSTIVE: at most so many, 0 no limit */
 	u64 seed;
 	const struct sched_schedule *schedule; /* REPLAY */
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	struct explore_injection injection; /* goes wrong in every execution; INJECT has its own */
 	u64 max_steps;			    /* of one execution; 0: as explore_setup */
 	void (*progress)(void *ctx, u64 executions, u64 states); /* now and then; may be NULL */

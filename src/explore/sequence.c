@@ -311,7 +311,7 @@ static void run_main(void *arg)
 	end_machine(r);
 }
 
-int sequence_run(struct sequence_machine *m, const struct sequence *s, u64 planted_bugs,
+int sequence_run(struct sequence_machine *m, const struct sequence *s, const struct bug_set *bugs,
 		 struct sequence_outcome *out)
 {
 	const struct sched_config cfg = {
@@ -332,7 +332,7 @@ int sequence_run(struct sequence_machine *m, const struct sequence *s, u64 plant
 	r->memory = m->memory;
 	r->s = s;
 	r->out = out;
-	r->planted_bugs = planted_bugs;
+	r->planted_bugs = *bugs;
 	result = sched_run(m->sched, &cfg, run_main, r);
 	out->at = r->at;
 	out->operations = r->at;

@@ -20,6 +20,7 @@
 #ifndef EXPLORE_SEQUENCE_H
 #define EXPLORE_SEQUENCE_H
 
+#include "base/bug.h"
 #include "base/rng.h"
 #include "base/types.h"
 
@@ -130,7 +131,7 @@ void sequence_machine_destroy(struct sequence_machine *m);
  * What crashes crashes the caller.
  * Return: 0 with @out filled; -ENOMEM.
  */
-int sequence_run(struct sequence_machine *m, const struct sequence *s, u64 planted_bugs,
+int sequence_run(struct sequence_machine *m, const struct sequence *s, const struct bug_set *bugs,
 		 struct sequence_outcome *out);
 
 /* ---- making sequences ------------------------------------------------------------------------*/

@@ -44,7 +44,7 @@ struct seq_guest {
 struct seq_run {
 	const struct sequence *s;
 	struct sequence_outcome *out;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	struct host_memory *memory;
 	struct machine m;
 	struct hugetlb_pool *pool;

@@ -71,8 +71,9 @@ static int find_limits(struct conversion *c)
 static int take_from_host(struct conversion *c, u64 *held)
 {
 	const struct gmem_parts *parts = &c->change.parts;
+	bool one = bug_planted(&c->file->host->bugs, BUG_HELD_IN_FIRST_PART_ONLY);
 
-	for (u64 i = 0; i < parts->nr; i++) {
+	for (u64 i = 0; i < (one ? 1 : parts->nr); i++) {
 		u64 index = parts->part[i].index, end = index + parts->part[i].nr;
 
 		gmem_view_unmap(&c->file->view, index, end);
@@ -144,10 +145,10 @@ static int run_steps(struct conversion *c)
 static void change_sides(struct conversion *c)
 {
 	const struct gmem_parts *parts = &c->change.parts;
-
+	bool one = bug_planted(&c->file->host->bugs, BUG_ZEROED_IN_FIRST_PART_ONLY);
 	bool zeroed = c->to_private || bug_planted(&c->file->host->bugs, BUG_SHARED_NOT_ZEROED);
 
-	for (u64 i = 0; !zeroed && i < parts->nr; i++)
+	for (u64 i = 0; !zeroed && i < (one ? 1 : parts->nr); i++)
 		gmem_folio_zero(&c->file->folios, parts->part[i].index,
 				parts->part[i].index + parts->part[i].nr);
 	gmem_attrs_commit(&c->file->attrs, c->plan.next);

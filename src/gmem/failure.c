@@ -13,7 +13,8 @@
 /* Takes [@index, @end) from everybody, between begin and end. */
 static void lose(const struct gmem_change *change, u64 index, u64 end)
 {
-	gmem_clients_commit(change);
+	if (!bug_planted(&change->file->host->bugs, BUG_FAILURE_KEEPS_MAPPING))
+		gmem_clients_commit(change);
 	gmem_view_unmap(&change->file->view, index, end);
 	gmem_folio_fail(&change->file->folios, index, end - index);
 }
@@ -73,7 +74,8 @@ int gmem_memory_failure(struct gmem_file *file, u64 index)
 
 	sync_write_lock(&file->invalidate_lock);
 	if (index < gmem_nr_pages(file))
-		err = fail_page(file, index);
+		err = bug_planted(&file->host->bugs, BUG_FAILURE_IGNORED) ? 0
+									  : fail_page(file, index);
 	sync_write_unlock(&file->invalidate_lock);
 	return err;
 }

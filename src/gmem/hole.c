@@ -14,11 +14,13 @@ static int punch(struct gmem_file *file, u64 index, u64 end)
 {
 	const struct bug_set *bugs = &file->host->bugs;
 	bool dropped = bug_planted(bugs, BUG_FREED_BEFORE_UNMAPPED);
+	u64 looked = end - bug_planted(bugs, BUG_HOLE_IGNORES_LAST_HOLDER);
+	u64 gone = end - (bug_planted(bugs, BUG_HOLE_KEEPS_LAST_PAGE) && end - index > 1);
 	struct gmem_change change;
 	int err;
 
 	gmem_view_unmap(&file->view, index, end);
-	if (gmem_folio_first_ref(&file->folios, index, end) < end)
+	if (gmem_folio_first_ref(&file->folios, index, looked) < looked)
 		return -EAGAIN;
 	gmem_change_init(&change, file, index, end);
 	err = gmem_change_add(&change, index, end);
@@ -30,7 +32,7 @@ static int punch(struct gmem_file *file, u64 index, u64 end)
 		if (!err && !bug_planted(bugs, BUG_PUNCH_KEEPS_MAPPING))
 			gmem_clients_commit(&change);
 		if (!err && !dropped)
-			gmem_folio_drop(&file->folios, index, end);
+			gmem_folio_drop(&file->folios, index, gone);
 		gmem_clients_end(&change);
 	}
 	gmem_change_free(&change);

@@ -123,27 +123,35 @@ static int touch(struct gmem_file *file, u64 offset, u32 n, hpa_t *hpa)
 
 int gmem_host_read(struct gmem_file *file, u64 offset, u64 *words, u32 n)
 {
+	bool early = bug_planted(&file->host->bugs, BUG_HOST_IO_AFTER_UNLOCK);
 	hpa_t hpa;
 	int err;
 
 	sync_read_lock(&file->invalidate_lock);
 	err = touch(file, offset, n, &hpa);
+	if (early)
+		sync_read_unlock(&file->invalidate_lock);
 	if (!err)
 		err = host_read(file->host, hpa, 0, words, n);
-	sync_read_unlock(&file->invalidate_lock);
+	if (!early)
+		sync_read_unlock(&file->invalidate_lock);
 	return err;
 }
 
 int gmem_host_write(struct gmem_file *file, u64 offset, const u64 *words, u32 n)
 {
+	bool early = bug_planted(&file->host->bugs, BUG_HOST_IO_AFTER_UNLOCK);
 	hpa_t hpa;
 	int err;
 
 	sync_read_lock(&file->invalidate_lock);
 	err = touch(file, offset, n, &hpa);
+	if (early)
+		sync_read_unlock(&file->invalidate_lock);
 	if (!err)
 		err = host_write(file->host, hpa, 0, words, n);
-	sync_read_unlock(&file->invalidate_lock);
+	if (!early)
+		sync_read_unlock(&file->invalidate_lock);
 	return err;
 }
 

@@ -49,7 +49,7 @@ struct host_config {
 	u64 memory_bytes; /* multiple of 1G */
 	u32 lps;	  /* logical processors, all in package 0 unless packages says more */
 	u32 packages;	  /* 0 means 1 */
-	u64 planted_bugs; /* bits of enum planted_bug */
+	struct bug_set planted_bugs;
 	bool vm_memory_attributes;
 	struct host_memory *memory; /* where the host lies; NULL: in memory of its own */
 };

@@ -235,7 +235,7 @@ int host_create(const struct host_config *cfg, struct host **out)
 	host->allocator = &m->allocator;
 	frame_allocator_init(host->allocator, host->nr_frames, slice(m, m->layout.allocator),
 			     cfg->memory);
-	host->bugs.planted = cfg->planted_bugs;
+	host->bugs = cfg->planted_bugs;
 	host->vm_memory_attributes = cfg->vm_memory_attributes;
 	*out = host;
 	return 0;

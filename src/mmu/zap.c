@@ -22,7 +22,7 @@ static u64 zap_leafs_of(struct mmu *mmu, struct mmu_page *root, gfn_t start, gfn
 
 	mmu_for_each_spte (it, mmu, root, PG_LEVEL_4K, start, end) {
 		if (unlikely(mmu_iter_wants_yield(mmu, &it))) {
-			if (flush)
+			if (flush && !bug_planted(&mmu->host->bugs, BUG_NO_FLUSH_BEFORE_YIELD))
 				flush_direct(mmu);
 			flush = false;
 			mmu_iter_yield(mmu, &it);

@@ -382,12 +382,12 @@ int events_open(const char *path, struct events **out)
 	return 0;
 }
 
-static void write_bugs(struct text *t, u64 planted)
+static void write_bugs(struct text *t, const struct bug_set *planted)
 {
 	bool first = true;
 
 	for (unsigned int bug = 0; bug < BUG_COUNT; bug++) {
-		if (!(planted >> bug & 1))
+		if (!bug_set_has(planted, (enum planted_bug)bug))
 			continue;
 		text_string(t, first ? " bugs=" : ",");
 		text_string(t, bug_name((enum planted_bug)bug));
@@ -417,7 +417,7 @@ static void write_head(struct events *e, const struct events_machine *m)
 	text_decimal(&t, TDX_HKID_BITS);
 	text_string(&t, " private-hkid=");
 	text_decimal(&t, TDX_FIRST_PRIVATE_HKID);
-	write_bugs(&t, m->planted_bugs);
+	write_bugs(&t, &m->planted_bugs);
 	text_string(&t, "\n");
 	put_text(e, buffer, &t);
 	e->lines += 2;

@@ -17,6 +17,7 @@
 #ifndef OBSERVE_EVENTS_H
 #define OBSERVE_EVENTS_H
 
+#include "base/bug.h"
 #include "base/trace.h"
 #include "base/types.h"
 
@@ -28,7 +29,7 @@ struct events_machine {
 	u32 nr_lps, nr_packages;
 	const char *profile;
 	bool dynamic_pamt; /* what SYS.CONFIG asks for; for the reader, a replay does as the calls say */
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 };
 
 struct events;

@@ -571,7 +571,7 @@ static int take_bug(struct events_reader *r, const char *name, size_t length)
 	if (bug < 0)
 		return unexpected(r,
 				  "planted bugs that this build knows (the checking build does)");
-	r->head.planted_bugs |= BIT_ULL(bug);
+	bug_set_add(&r->head.planted_bugs, (enum planted_bug)bug);
 	return 0;
 }
 

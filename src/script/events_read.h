@@ -9,6 +9,7 @@
 #ifndef SCRIPT_EVENTS_READ_H
 #define SCRIPT_EVENTS_READ_H
 
+#include "base/bug.h"
 #include "base/trace.h"
 #include "base/types.h"
 #include "septum/abi.h"
@@ -20,7 +21,7 @@ struct events_head {
 	u32 nr_lps, nr_packages;
 	const struct seam_profile *profile;
 	bool dynamic_pamt;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 };
 
 enum events_kind {

@@ -23,17 +23,21 @@ void td_split_cache_init(struct td *td)
 
 bool td_split_cache_take(struct td *td, pfn_t pair[2])
 {
+	bool early = bug_planted(&td->host->bugs, BUG_PAIR_READ_AFTER_UNLOCK);
 	struct td_split_cache *cache = &td->split_cache;
 	bool any;
 
 	sync_mutex_lock(&cache->lock);
 	any = cache->nr;
+	if (early)
+		sync_mutex_unlock(&cache->lock);
 	if (any) {
 		pair[0] = cache->pair[0];
 		pair[1] = cache->pair[1];
 		sync_store(&cache->nr, 0);
 	}
-	sync_mutex_unlock(&cache->lock);
+	if (!early)
+		sync_mutex_unlock(&cache->lock);
 	return any;
 }
 

@@ -88,7 +88,8 @@ static int map_leaf(struct td *td, gfn_t gfn, enum pg_level level, u64 spte)
 		return err;
 	err = add_or_aug(td, gfn, level, pfn);
 	if (unlikely(err) && level == PG_LEVEL_4K &&
-	    !bug_planted(&td->host->bugs, BUG_AUG_FAILURE_KEEPS_REFERENCE))
+	    !bug_planted(&td->host->bugs, BUG_AUG_FAILURE_KEEPS_REFERENCE) &&
+	    !(err == -EIO && bug_planted(&td->host->bugs, BUG_FATAL_AUG_KEEPS_REFERENCE)))
 		tdx_pamt_put(td->module, pfn);
 	return err;
 }
@@ -113,7 +114,9 @@ int td_reclaim(struct tdx_module *m, pfn_t pfn, enum pg_level level)
 /* The page is out of the S-EPT and the mirror must know, so a failure stops the VM and no more. */
 static void write_back(struct td *td, pfn_t pfn, enum pg_level level)
 {
-	for (u64 i = 0; i < pages_per_level(level); i++) {
+	u64 nr = bug_planted(&td->host->bugs, BUG_NO_WRITEBACK) ? 0 : pages_per_level(level);
+
+	for (u64 i = 0; i < nr; i++) {
 		u64 status = tdh_phymem_page_wbinvd(td->module, td->hkid, pfn + i);
 
 		if (unlikely(status != TDX_SUCCESS)) {

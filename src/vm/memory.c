@@ -115,6 +115,8 @@ static void client_changed(void *client, u64 index, u64 nr)
 	struct vm_slot *slot = client;
 	gfn_t start = index_to_gfn(slot, index);
 
+	if (bug_planted(&slot->vm->host->bugs, BUG_MIXED_WITHOUT_LAST_PAGE) && nr > 1)
+		nr--;
 	if (!bug_planted(&slot->vm->host->bugs, BUG_MIXED_NOT_UPDATED))
 		vm_slot_update_mixed(slot, start, start + nr);
 }
@@ -269,17 +271,22 @@ int vm_set_memory_attributes(struct vm *vm, gpa_t gpa, u64 size, u64 attributes)
 
 int vm_track_dirty(struct vm *vm, gfn_t gfn, u64 nr)
 {
+	const struct bug_set *bugs = &vm->host->bugs;
+	bool alone = bug_planted(bugs, BUG_DIRTY_WITHOUT_INVALIDATION);
 	u64 block = pages_per_level(PG_LEVEL_MAX_LEAF);
-	int err;
+	int err = 0;
 
 	if (!vm_is_memory(vm, gfn, nr))
 		return -EINVAL;
 	/* A fault behind the walk could map a huge leaf where it has found nothing. */
-	invalidate_begin(vm, ALIGN_DOWN(gfn, block), ALIGN_UP(gfn + nr, block));
+	if (!alone)
+		invalidate_begin(vm, ALIGN_DOWN(gfn, block), ALIGN_UP(gfn + nr, block));
 	sync_write_lock(mmu_lock(vm->mmu));
-	err = split_to_level(vm->mmu, gfn, gfn + nr, PG_LEVEL_4K);
+	if (!bug_planted(bugs, BUG_DIRTY_SPLITS_NOTHING))
+		err = split_to_level(vm->mmu, gfn, gfn + nr, PG_LEVEL_4K);
 	sync_write_unlock(mmu_lock(vm->mmu));
-	invalidate_end(vm);
+	if (!alone)
+		invalidate_end(vm);
 	return err;
 }
 

@@ -36,7 +36,7 @@ struct machine_config {
 	u32 lps;	  /* for vCPUs; one more is made for host threads */
 	const struct seam_profile *profile;
 	bool dynamic_pamt;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	/*
 	 * As KVM's module parameter of that name. Off: private and shared memory and the attributes are in
 	 * one file, converted in place by gmem_set_attributes(). On: a VM has attributes of its own, set by

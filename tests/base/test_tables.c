@@ -41,7 +41,7 @@ static void leaf_names(void **state)
 /* Planted bugs are found by name in checking builds only, and only the planted one is active. */
 static void planted_bugs(void **state)
 {
-	struct bug_set set = {.planted = BIT_ULL(BUG_WRONG_PFN)};
+	struct bug_set set = bug_set_of(BUG_WRONG_PFN);
 
 	(void)state;
 	assert_int_equal(bug_by_name("no-such-bug"), -1);

@@ -30,7 +30,7 @@ static inline pfn_t new_frame(struct host *host, enum pg_level level)
 	return pfn;
 }
 
-static inline struct world make_world(u32 levels, u32 shared_bit, u64 planted_bugs)
+static inline struct world make_world(u32 levels, u32 shared_bit, struct bug_set planted_bugs)
 {
 	struct host_config cfg = {
 		.memory_bytes = 8 * SIZE_1G, .lps = 2, .planted_bugs = planted_bugs};

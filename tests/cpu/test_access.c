@@ -30,7 +30,7 @@ static void bytes_go_where_the_tables_say(void **state)
 
 	(void)state;
 	for (int level = PG_LEVEL_4K; level <= PG_LEVEL_1G; level++) {
-		struct world w = make_world(4, 47, 0);
+		struct world w = make_world(4, 47, NO_BUGS);
 		gpa_t gpa = gpas[level - 1];
 		pfn_t block = map_private(&w, gpa, (enum pg_level)level);
 		u64 offset = gpa & ((4096ULL << 9 * (level - 1)) - 1), value = 0;
@@ -46,7 +46,7 @@ static void bytes_go_where_the_tables_say(void **state)
 /* Words of one page move together, under the translation's key: the host can't read them. */
 static void accesses_use_the_key(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	u64 in[4] = {1, 2, 3, 4}, out[4] = {};
 	gpa_t shared = 1ULL << 47 | 0x9000;
 	pfn_t p, s;
@@ -70,7 +70,7 @@ static void accesses_use_the_key(void **state)
 /* No translation: the guest must exit, and the exit says where, and whether it wrote. */
 static void violation_exits(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	u64 value;
 
 	(void)state;
@@ -90,7 +90,7 @@ static void violation_exits(void **state)
 /* A write through a read-only translation is a violation, until the tables allow it. */
 static void write_needs_the_right(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	u64 value;
 
 	(void)state;
@@ -112,7 +112,7 @@ static void stale_until_flushed(void **state)
 {
 	(void)state;
 	for (int level = PG_LEVEL_4K; level <= PG_LEVEL_1G; level++) {
-		struct world w = make_world(4, 47, 0);
+		struct world w = make_world(4, 47, NO_BUGS);
 		gpa_t gpa = 0x40005000;
 		u64 value = 0;
 
@@ -136,7 +136,7 @@ static void stale_until_flushed(void **state)
 /* A held translation is stale when the tables name another frame, key or right; not when split. */
 static void what_is_stale(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	pfn_t block = map_private(&w, 0x40000000, PG_LEVEL_2M);
 	u64 leaf = *entry_of(&w, 0x40000000, PG_LEVEL_2M), value;
 	gpa_t gpa = 0x40003000;
@@ -159,7 +159,7 @@ static void what_is_stale(void **state)
 /* Two TDs on one LP keep their own translations of the same GPA. */
 static void asids_separate(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	struct ept_context first = w.lp->ept, second = first;
 	u64 value;
 
@@ -223,7 +223,7 @@ static void flushes_of_many_tds(void **state)
 {
 	(void)state;
 	for (int level = PG_LEVEL_4K; level <= PG_LEVEL_1G; level++) {
-		struct world w = make_world(4, 47, 0);
+		struct world w = make_world(4, 47, NO_BUGS);
 		gpa_t gpa = 0x40005000;
 		bool held[MANY_ASIDS];
 		u64 leaf;
@@ -256,7 +256,7 @@ static void flushes_of_many_tds(void **state)
 /* Repeated accesses walk once; more pages than the TLB holds still translate right. */
 static void hits_and_evictions(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	u64 n = TLB_4K_ENTRIES + 100, value;
 
 	(void)state;
@@ -283,7 +283,7 @@ static void interrupt_stops_next_access(void **state)
 
 	(void)state;
 	for (unsigned int i = 0; i < 2 * ARRAY_SIZE(kinds); i++) {
-		struct world w = make_world(4, 47, 0);
+		struct world w = make_world(4, 47, NO_BUGS);
 		u64 value = 5;
 
 		map_private(&w, 0x5000, PG_LEVEL_4K);
@@ -306,7 +306,7 @@ static void interrupt_stops_next_access(void **state)
 /* The host's mask hides an interrupt from the module, never an NMI. */
 static void mask_stops_intr_not_nmi(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 
 	(void)state;
 	assert_false(lp_interrupted(w.lp));
@@ -341,7 +341,7 @@ static void spin_in_guest(void *arg)
 /* An interrupt from another thread gets a guest out that never stops by itself, and it sees why. */
 static void kick_from_another_thread(void **state)
 {
-	struct kick k = {.w = make_world(4, 47, 0)};
+	struct kick k = {.w = make_world(4, 47, NO_BUGS)};
 	struct sync_thread t;
 
 	(void)state;
@@ -359,7 +359,7 @@ static void kick_from_another_thread(void **state)
 /* A frame under another key, or broken by a foreign write, is a machine check to the guest. */
 static void machine_checks(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	pfn_t broken = map_private(&w, 0x5000, PG_LEVEL_4K);
 	pfn_t stolen = map_private(&w, 0x6000, PG_LEVEL_4K);
 	u64 value, foreign = 666;
@@ -385,7 +385,7 @@ static void wrong_pfn_mixes_neighbours(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < 4; i++) {
 		bool planted = i % 2, huge = i / 2;
-		struct world w = make_world(4, 47, planted ? 1ULL << BUG_WRONG_PFN : 0);
+		struct world w = make_world(4, 47, planted ? bug_set_of(BUG_WRONG_PFN) : NO_BUGS);
 		pfn_t block = new_frame(w.host, PG_LEVEL_2M);
 		u64 wrong = 0, value;
 

@@ -17,7 +17,7 @@ static void every_leaf_size(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(shapes); i++) {
 		for (int level = PG_LEVEL_4K; level <= PG_LEVEL_1G; level++) {
-			struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, 0);
+			struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, NO_BUGS);
 			gpa_t gpa = shapes[i].gpa;
 			pfn_t block = new_frame(w.host, (enum pg_level)level);
 			u64 inside = gpa >> 12 & ((1ULL << 9 * (level - 1)) - 1);
@@ -41,7 +41,7 @@ static void every_leaf_size(void **state)
 /* A 4K entry is a leaf with and without the leaf bit. */
 static void leaf_bit_is_ignored_at_4k(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	pfn_t pfn = new_frame(w.host, PG_LEVEL_4K);
 	struct ept_translation tr;
 
@@ -58,7 +58,7 @@ static void shared_alias(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(shapes); i++) {
-		struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, 0);
+		struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, NO_BUGS);
 		gpa_t private = shapes[i].gpa, shared = private | 1ULL << shapes[i].shared_bit;
 		pfn_t p = new_frame(w.host, PG_LEVEL_4K), s = new_frame(w.host, PG_LEVEL_4K);
 		struct ept_translation tr;
@@ -83,7 +83,7 @@ static void gpa_beyond_width(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(shapes); i++) {
-		struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, 0);
+		struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, NO_BUGS);
 		struct ept_translation tr;
 
 		map(&w, 0, PG_LEVEL_4K, new_frame(w.host, PG_LEVEL_4K), RWX);
@@ -107,7 +107,7 @@ static void no_access_is_not_present(void **state)
 {
 	(void)state;
 	for (int level = PG_LEVEL_4K; level <= PG_LEVEL_512G; level++) {
-		struct world w = make_world(4, 47, 0);
+		struct world w = make_world(4, 47, NO_BUGS);
 		struct ept_translation tr;
 
 		map(&w, 0x5000, PG_LEVEL_4K, new_frame(w.host, PG_LEVEL_4K), RWX);
@@ -117,7 +117,7 @@ static void no_access_is_not_present(void **state)
 		end_world(&w);
 	}
 	/* A pending and a free S-EPT entry, as the module keeps them. */
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	struct ept_translation tr;
 
 	map(&w, 0x5000, PG_LEVEL_4K, new_frame(w.host, PG_LEVEL_4K), RWX);
@@ -131,7 +131,7 @@ static void no_access_is_not_present(void **state)
 /* An access needs its right at every level of the walk. */
 static void rights_of_all_levels_count(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	struct ept_translation tr;
 
 	(void)state;
@@ -155,7 +155,7 @@ static void rights_of_all_levels_count(void **state)
 /* An entry that points past the end of memory is a violation, not a wild access. */
 static void entry_beyond_memory(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	struct ept_translation tr;
 
 	(void)state;
@@ -171,7 +171,7 @@ static void entry_beyond_memory(void **state)
 /* The leaf bit makes no leaf above 1G: there it leads to a table like any other entry. */
 static void no_leaf_above_1g(void **state)
 {
-	struct world w = make_world(4, 47, 0);
+	struct world w = make_world(4, 47, NO_BUGS);
 	pfn_t pfn = new_frame(w.host, PG_LEVEL_4K);
 	struct ept_translation tr;
 

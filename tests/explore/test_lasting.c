@@ -146,7 +146,7 @@ static void test_injected(void **state)
 static void plant(struct explore_machine *m, const struct program *p)
 {
 	for (u32 bug = 0; bug < BUG_COUNT; bug += 7) {
-		const struct explore_setup s = {.planted_bugs = BIT_ULL(bug)};
+		const struct explore_setup s = {.planted_bugs = bug_set_of(bug)};
 
 		run_cut(m, p, UINT64_MAX, s);
 		check(m);

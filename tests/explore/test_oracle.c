@@ -424,7 +424,7 @@ static void test_no_damage(void **state)
 /* @text with the bug called @name fails in @line by one of some seeds, and without it by none. */
 static void catches(struct explore_machine *m, const char *name, const char *line, const char *text)
 {
-	struct explore_setup s = {.planted_bugs = BIT_ULL(bug_by_name(name))};
+	struct explore_setup s = {.planted_bugs = bug_set_of((enum planted_bug)bug_by_name(name))};
 	struct explore_outcome out = {0};
 
 	for (u64 seed = 1; seed < 500 && !out.failed; seed++) {

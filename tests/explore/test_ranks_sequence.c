@@ -312,7 +312,7 @@ static void test_reports_failure(void **state)
 	struct play p;
 
 	(void)state;
-	alone.planted_bugs = 1ULL << bug_by_name("aug-failure-keeps-reference");
+	alone.planted_bugs = bug_set_of(BUG_AUG_FAILURE_KEEPS_REFERENCE);
 	assert_int_equal(campaign_search(&alone, &result), 0);
 	assert_true(result.failed && result.failed_seed > 1);
 	begin(&p, 1, 2, 20, 500);

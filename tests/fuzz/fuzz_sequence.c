@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (s.nr > MOST_OPS)
 		s.nr = MOST_OPS;
 	check_text(&s);
-	if (sequence_run(m, &s, 0, &out))
+	if (sequence_run(m, &s, &NO_BUGS, &out))
 		abort();
 	if (out.failed)
 		found(&s, &out);

@@ -36,7 +36,7 @@ static inline enum pg_level rig_unit(const struct gmem_config *cfg)
 
 /* @spare: pages that the pool has beyond what the file needs; its descriptors are optimised. */
 static inline void rig_make(struct folio_rig *r, struct gmem_config cfg, u64 host_bytes, u64 spare,
-			    u64 bugs)
+			    struct bug_set bugs)
 {
 	struct host_config hc = {.memory_bytes = host_bytes, .lps = 1, .planted_bugs = bugs};
 	enum pg_level level = rig_unit(&cfg);

@@ -22,7 +22,7 @@ static void first_use(void **state)
 		struct gmem_page page;
 		struct folio_rig r;
 
-		rig_make(&r, cfgs[i], 4 * SIZE_1G, 0, 0);
+		rig_make(&r, cfgs[i], 4 * SIZE_1G, 0, NO_BUGS);
 		page = gmem_folio_lookup(&r.f, n + 7);
 		assert_int_equal(page.folio, PG_LEVEL_NONE);
 		assert_int_equal(rig_stats(&r).frames, 0);
@@ -55,7 +55,7 @@ static void small_pages(void **state)
 	pfn_t hog[511];
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 1024), 0);
 	assert_int_equal(folio_at(&r, 1024), PG_LEVEL_4K);
 	assert_int_equal(rig_get(&r, 600), 0);
@@ -85,7 +85,7 @@ static void small_pages(void **state)
 	rig_end(&r, 0);
 
 	cfg.backing = GMEM_4K;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 5), 0);
 	assert_int_equal(folio_at(&r, 5), PG_LEVEL_4K);
 	assert_int_equal(rig_stats(&r).huge_pages, 1);
@@ -103,7 +103,7 @@ static void share_4k_of_1g(void **state)
 	(void)state;
 	for (int uniform = 0; uniform < 2; uniform++) {
 		cfg.folio_split = uniform ? GMEM_SPLIT_UNIFORM : GMEM_SPLIT_NONUNIFORM;
-		rig_make(&r, cfg, 2 * SIZE_1G, 0, 0);
+		rig_make(&r, cfg, 2 * SIZE_1G, 0, NO_BUGS);
 		assert_int_equal(rig_get(&r, 0), 0);
 		pfn = gmem_folio_lookup(&r.f, 0).pfn;
 		assert_int_equal(rig_convert(&r, 5 * 512 + 9, 1, false), 0);
@@ -145,7 +145,7 @@ static void merge_only_when_none_shared(void **state)
 		enum pg_level level = rig_unit(&cfgs[i]);
 		struct folio_rig r;
 
-		rig_make(&r, cfgs[i], 2 * SIZE_1G, 0, 0);
+		rig_make(&r, cfgs[i], 2 * SIZE_1G, 0, NO_BUGS);
 		assert_int_equal(rig_get(&r, 0), 0);
 		assert_int_equal(rig_convert(&r, a, 1, false), 0);
 		assert_int_equal(rig_convert(&r, b, 1, false), 0);
@@ -172,7 +172,7 @@ static void all_at_once(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	for (u64 i = 0; i < 8; i += 2)
 		assert_int_equal(rig_get(&r, i * 512), 0);
 	assert_int_equal(rig_convert(&r, 0, 8 * 512, false), 0);
@@ -194,7 +194,7 @@ static void counted_never_splits(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, 2 * SIZE_1G, 0, 0);
+	rig_make(&r, cfg, 2 * SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_convert(&r, 77, 1, false), 0);
 	assert_int_equal(rig_get(&r, 0), 0);
 	assert_int_equal(rig_convert(&r, 1000, 5000, false), 0);
@@ -214,7 +214,7 @@ static void born_shared(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, 2 * SIZE_1G, 0, 0);
+	rig_make(&r, cfg, 2 * SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 0), 0);
 	for (u64 i = 0; i < 2048; i++)
 		rig_write(&r, i, 1000 + i);
@@ -247,7 +247,7 @@ static void limits(void **state)
 	u64 at = 0, nr;
 
 	(void)state;
-	rig_make(&r, cfg, 4 * SIZE_1G, 0, 0);
+	rig_make(&r, cfg, 4 * SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 0), 0);
 	plan = (struct gmem_plan){.f = &r.f, .index = 6 * 512 - 1, .end = 6 * 512 + 1};
 	plan.next = gmem_attrs_prepare(&r.attrs, plan.index, 2, false);
@@ -293,7 +293,7 @@ static void undo(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, 2 * SIZE_1G, 0, 0);
+	rig_make(&r, cfg, 2 * SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 0), 0);
 	for (int shared = 0; shared < 2; shared++) {
 		plan = (struct gmem_plan){.f = &r.f, .index = 0, .end = PAGES_1G};
@@ -331,7 +331,7 @@ static void prepared_and_dropped(void **state)
 	u64 frames;
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	for (u64 i = 0; i < 3; i++)
 		assert_int_equal(rig_get(&r, i * 512), 0);
 	frames = host_frames_used(r.host);
@@ -377,7 +377,7 @@ static void nth_allocation_fails(void **state)
 		u64 n = 1, frames;
 
 		cfg.restructure = i % 2 ? GMEM_RESTRUCTURE_LATE : GMEM_RESTRUCTURE_PREALLOC;
-		rig_make(&r, cfg, SIZE_1G, 0, 0);
+		rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 		for (u64 unit = 0; unit < 4; unit++)
 			assert_int_equal(rig_get(&r, unit * 512), 0);
 		/* The second is apart already. */
@@ -420,7 +420,7 @@ static void nth_allocation_fails_at_birth(void **state)
 		struct folio_rig r;
 		u64 n = 1;
 
-		rig_make(&r, cfgs[i], SIZE_1G, 0, 0);
+		rig_make(&r, cfgs[i], SIZE_1G, 0, NO_BUGS);
 		for (;; n++) {
 			int err;
 
@@ -452,7 +452,7 @@ static void planted_partial_split(void **state)
 
 	(void)state;
 	for (int bug = 0; bug < 2; bug++) {
-		rig_make(&r, cfg, SIZE_1G, 0, bug ? BIT_ULL(BUG_GMEM_PARTIAL_SPLIT) : 0);
+		rig_make(&r, cfg, SIZE_1G, 0, bug ? bug_set_of(BUG_GMEM_PARTIAL_SPLIT) : NO_BUGS);
 		for (u64 i = 0; i < 3; i++)
 			assert_int_equal(rig_get(&r, i * 512), 0);
 		/* Attributes take three, each huge page one and seven: in the third. */
@@ -473,7 +473,7 @@ static void drop(void **state)
 	pfn_t pfn;
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	for (u64 i = 0; i < 4; i++)
 		assert_int_equal(rig_get(&r, i * 512), 0);
 	for (u64 i = 0; i < 2048; i++)
@@ -505,7 +505,7 @@ static void truncate_unreserves(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 0), 0);
 	assert_int_equal(rig_get(&r, 1536), 0);
 	assert_int_equal(hugetlb_stats(r.pool).reserved, 2);
@@ -526,7 +526,7 @@ static void exhaustion(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 3, 0);
+	rig_make(&r, cfg, SIZE_1G, 3, NO_BUGS);
 	second = r.cfg;
 	assert_int_equal(gmem_folios_init(&f, r.host, &second), -ENOMEM);
 	second.size = 3 * SIZE_2M;
@@ -548,7 +548,7 @@ static void failure_limits_lookups(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, cfg, 3 * SIZE_1G, 1, 0);
+	rig_make(&r, cfg, 3 * SIZE_1G, 1, NO_BUGS);
 	assert_int_equal(rig_get(&r, 0), 0);
 	for (u64 i = 0; i < 2000; i++)
 		rig_write(&r, i, i + 1);
@@ -590,7 +590,7 @@ static void failure_costs_frames(void **state)
 	pfn_t pfn, bad, other;
 
 	(void)state;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 0), 0);
 	gmem_folio_fail(&r.f, 5, 3);
 	gmem_folio_fail(&r.f, 600, 1); /* nothing is there */
@@ -619,7 +619,7 @@ static void failure_costs_frames(void **state)
 	rig_end(&r, 4);
 
 	cfg.backing = GMEM_4K;
-	rig_make(&r, cfg, SIZE_1G, 0, 0);
+	rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 7), 0);
 	assert_int_equal(rig_get(&r, 8), 0);
 	gmem_folio_fail(&r.f, 0, 8);

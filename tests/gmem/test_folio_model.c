@@ -259,7 +259,7 @@ static void run(struct gmem_config cfg, u64 seed, u64 steps)
 	assert_non_null(m.page);
 	for (u64 i = 0; i < m.pages; i++)
 		set_shared(&m, i, cfg.init_shared);
-	rig_make(&m.r, cfg, 4 * SIZE_1G, rig_unit(&cfg) == PG_LEVEL_2M ? 64 : 0, 0);
+	rig_make(&m.r, cfg, 4 * SIZE_1G, rig_unit(&cfg) == PG_LEVEL_2M ? 64 : 0, NO_BUGS);
 	rng_init(&m.rng, seed);
 	for (; m.step < steps; m.step++)
 		model_step(&m);

@@ -25,7 +25,7 @@ static void first_ref(void **state)
 		u64 n = addr_to_fn(kinds[i].size), held[] = {n / 4 + 3, n / 4 + 3, n - 1};
 		struct folio_rig r;
 
-		rig_make(&r, kinds[i], 6 * SIZE_1G, 0, 0);
+		rig_make(&r, kinds[i], 6 * SIZE_1G, 0, NO_BUGS);
 		assert_int_equal(gmem_folio_first_ref(&r.f, 0, n), n);
 		for (size_t j = 0; j < ARRAY_SIZE(held); j++) {
 			assert_int_equal(rig_get(&r, held[j]), 0);
@@ -57,7 +57,7 @@ static void last_unref(void **state)
 		u64 piece = kinds[i].backing == GMEM_4K ? 1 : unit;
 		struct folio_rig r;
 
-		rig_make(&r, kinds[i], 6 * SIZE_1G, 0, 0);
+		rig_make(&r, kinds[i], 6 * SIZE_1G, 0, NO_BUGS);
 		for (u64 at = 0; at < n; at += unit)
 			assert_int_equal(rig_get(&r, at + 3), 0);
 		assert_int_equal(gmem_folio_ref(&r.f, 3), 0);
@@ -93,7 +93,7 @@ static void failed_and_held(void **state)
 	struct folio_rig r;
 
 	(void)state;
-	rig_make(&r, kinds[0], SIZE_1G, 0, 0);
+	rig_make(&r, kinds[0], SIZE_1G, 0, NO_BUGS);
 	assert_int_equal(rig_get(&r, 3), 0);
 	assert_int_equal(gmem_folio_ref(&r.f, 3), 0);
 	gmem_folio_fail(&r.f, 3, 1);
@@ -119,7 +119,7 @@ static void counts_need_memory(void **state)
 		bool has_count =
 			kinds[i].folio_refs == GMEM_REFS_SPLIT && kinds[i].backing != GMEM_4K;
 
-		rig_make(&r, kinds[i], SIZE_1G, 0, 0);
+		rig_make(&r, kinds[i], SIZE_1G, 0, NO_BUGS);
 		assert_int_equal(rig_get(&r, 3), 0);
 		assert_int_equal(rig_get(&r, 4), 0);
 		host_fail_alloc_at(r.host, 1);
@@ -172,7 +172,7 @@ static void unrefs_race_with_release(void **state)
 		struct folio_rig r;
 		u32 last = 0, go = 0;
 
-		rig_make(&r, cfg, SIZE_1G, 0, 0);
+		rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 		for (u64 t = 0; t < HOLDERS; t++) {
 			h[t] = (struct holder){.r = &r,
 					       .first = t,

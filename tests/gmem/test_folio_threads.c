@@ -46,7 +46,7 @@ static void lookups_race_with_changes(void **state)
 
 		rig_make(&race.r,
 			 (struct gmem_config){.size = UNITS * SIZE_2M, .backing = backings[i]},
-			 SIZE_1G, 0, 0);
+			 SIZE_1G, 0, NO_BUGS);
 		rng_init(&rng, 7 + i);
 		for (int t = 0; t < READERS; t++)
 			assert_int_equal(sync_thread_create(&reader[t], look_up, &race), 0);
@@ -116,7 +116,7 @@ static void fillers_race(void **state)
 		struct sync_mutex lock[UNITS];
 		struct folio_rig r;
 
-		rig_make(&r, cfg, SIZE_1G, 0, 0);
+		rig_make(&r, cfg, SIZE_1G, 0, NO_BUGS);
 		for (u64 n = 0; n < UNITS; n++)
 			sync_mutex_init(&lock[n], LOCK_GMEM_FOLIO);
 		for (u64 t = 0; t <= READERS; t++) {

@@ -267,9 +267,9 @@ static void test_planted_bug(void **state)
 	make(&w, GMEM_RESTRUCTURE_PREALLOC, GMEM_ORDER_SPLIT_FOLIO_ZAP, GMEM_FORM_FOLIO);
 	c = bind_and_fill(&w);
 	w.may_cross = true;
-	host->bugs.planted = BIT_ULL(BUG_GMEM_SPLITS_MAPPED_FOLIO);
+	bug_set_add(&host->bugs, BUG_GMEM_SPLITS_MAPPED_FOLIO);
 	assert_int_equal(gmem_convert(w.file, 600, 1, false), 0);
-	host->bugs.planted = 0;
+	host->bugs = NO_BUGS;
 	assert_int_equal(c->calls, 0);
 	assert_int_equal(c->crossed, 2);
 	assert_int_equal(fake_level(c, 601), PG_LEVEL_2M);

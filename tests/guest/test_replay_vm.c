@@ -92,7 +92,7 @@ static void run_vcpus(struct machine *m, struct vm *vm, struct replay *replay)
 	}
 }
 
-static struct outcome run_with(struct replay_config cfg, enum pg_level pages, u64 planted_bugs,
+static struct outcome run_with(struct replay_config cfg, enum pg_level pages, struct bug_set planted_bugs,
 			       enum vm_promote promote)
 {
 	const struct machine_config mc = {.memory_bytes = 256ULL << 20,
@@ -120,7 +120,7 @@ static struct outcome run_with(struct replay_config cfg, enum pg_level pages, u6
 	cfg.memory_bytes = vc.memory_bytes;
 	cfg.nr_vcpus = NR_VCPUS;
 	cfg.shared_bit = 47;
-	cfg.report = planted_bugs ? NULL : stderr;
+	cfg.report = bug_set_is_empty(&planted_bugs) ? stderr : NULL;
 	assert_int_equal(machine_create(&mc, &m), 0);
 	frames = host_frames_used(m.host);
 	assert_int_equal(vm_create(&m, &vc, &vm), 0);
@@ -147,7 +147,7 @@ static struct outcome run_with(struct replay_config cfg, enum pg_level pages, u6
 	return o;
 }
 
-static struct outcome run(struct replay_config cfg, enum pg_level pages, u64 planted_bugs)
+static struct outcome run(struct replay_config cfg, enum pg_level pages, struct bug_set planted_bugs)
 {
 	return run_with(cfg, pages, planted_bugs, VM_PROMOTE_OFF);
 }
@@ -164,7 +164,7 @@ static void expect_clean(const struct outcome *o)
 /* At 2M: one AUG, one exit and one accept for each whole block, and 37 of each for the tail. */
 static void test_2m(void **state)
 {
-	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_2M, 0);
+	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_2M, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
@@ -180,7 +180,7 @@ static void test_2m(void **state)
 /* At 4K: one AUG and one accept for each page that is touched, and for no other. */
 static void test_4k(void **state)
 {
-	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_4K}, PG_LEVEL_4K, 0);
+	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_4K}, PG_LEVEL_4K, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
@@ -193,7 +193,7 @@ static void test_4k(void **state)
 /* Asking for 2M where the host maps 4K: one mismatch for each block, and every page accepted. */
 static void test_4k_accepted_at_2m(void **state)
 {
-	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_4K, 0);
+	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_4K, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
@@ -209,7 +209,7 @@ static void test_eager_and_touch(void **state)
 	for (enum accept_mode mode = ACCEPT_EAGER; mode <= ACCEPT_TOUCH; mode++) {
 		struct outcome o =
 			run((struct replay_config){.accept = mode, .accept_level = PG_LEVEL_2M},
-			    PG_LEVEL_2M, 0);
+			    PG_LEVEL_2M, NO_BUGS);
 
 		expect_clean(&o);
 		assert_int_equal(o.replay.accepts_2m, 10);
@@ -232,7 +232,7 @@ static void test_discards(void **state)
 		struct outcome o = run((struct replay_config){.accept_level = pages,
 							      .discards = discards,
 							      .nr_discards = ARRAY_SIZE(discards)},
-				       pages, 0);
+				       pages, NO_BUGS);
 
 		expect_clean(&o);
 		assert_int_equal(o.replay.discards, ARRAY_SIZE(discards));
@@ -245,7 +245,7 @@ static void test_touch_accepted_at_4k(void **state)
 {
 	struct outcome o =
 		run((struct replay_config){.accept = ACCEPT_TOUCH, .accept_level = PG_LEVEL_4K},
-		    PG_LEVEL_2M, 0);
+		    PG_LEVEL_2M, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
@@ -283,7 +283,7 @@ static void test_conversions(void **state)
 							.nr_conversions = ARRAY_SIZE(conversions),
 							.discards = &hole,
 							.nr_discards = 1},
-				 PG_LEVEL_2M, 0, promote);
+				 PG_LEVEL_2M, NO_BUGS, promote);
 
 		expect_clean(&o);
 		assert_int_equal(o.replay.conversions_refused, 0);
@@ -307,7 +307,7 @@ static void test_conversions_in_every_mode(void **state)
 						       .accept = mode,
 						       .conversions = conversions,
 						       .nr_conversions = ARRAY_SIZE(conversions)},
-				sizes & 2 ? PG_LEVEL_2M : PG_LEVEL_4K, 0, VM_PROMOTE_NOW);
+				sizes & 2 ? PG_LEVEL_2M : PG_LEVEL_4K, NO_BUGS, VM_PROMOTE_NOW);
 
 			expect_clean(&o);
 			assert_int_equal(o.replay.conversions_refused, 0);
@@ -338,7 +338,7 @@ static void test_idle_promoter_is_at_rest(void **state)
 								   .conversions = c,
 								   .nr_conversions = ARRAY_SIZE(c),
 								   .seed = round},
-					    PG_LEVEL_2M, 0, VM_PROMOTE_IDLE);
+					    PG_LEVEL_2M, NO_BUGS, VM_PROMOTE_IDLE);
 
 		expect_clean(&o);
 		assert_int_equal(o.splits, 10);
@@ -363,7 +363,7 @@ static void test_planted_bugs(void **state)
 		struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M,
 							      .discards = d,
 							      .nr_discards = 10},
-				       PG_LEVEL_2M, BIT_ULL(bugs[i]));
+				       PG_LEVEL_2M, bug_set_of(bugs[i]));
 
 		print_message("%s: %llu errors\n", bug_name(bugs[i]),
 			      (unsigned long long)o.replay.errors);

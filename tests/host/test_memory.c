@@ -56,7 +56,7 @@ static void refusals(void **state)
 /* What the configuration says is what the host has; packages default to one. */
 static void configuration(void **state)
 {
-	struct host_config cfg = {.memory_bytes = 3 * SIZE_1G, .lps = 5, .planted_bugs = 4};
+	struct host_config cfg = {.memory_bytes = 3 * SIZE_1G, .lps = 5, .planted_bugs = {{4}}};
 	struct host *host;
 
 	(void)state;
@@ -65,7 +65,7 @@ static void configuration(void **state)
 	assert_int_equal(host->nr_frames, 3 * 262144);
 	assert_int_equal(host->nr_lps, 5);
 	assert_int_equal(host->nr_packages, 1);
-	assert_int_equal(host->bugs.planted, 4);
+	assert_int_equal(host->bugs.word[0], 4);
 	assert_int_equal(host_frames_used(host), 0);
 	assert_ptr_equal(host_frame_ptr(host, 3), host->memory + 0x3000);
 	host_destroy(host);

@@ -196,7 +196,8 @@ static void planted_bugs(void **state)
 
 	(void)state;
 	snprintf(s.path, sizeof(s.path), "/tmp/test-events-%d-bugs", (int)getpid());
-	m.planted_bugs = BIT_ULL(BUG_SKIP_KICK) | BIT_ULL(BUG_STALE_TLB);
+	bug_set_add(&m.planted_bugs, BUG_SKIP_KICK);
+	bug_set_add(&m.planted_bugs, BUG_STALE_TLB);
 	assert_int_equal(events_open(s.path, &s.events), 0);
 	assert_int_equal(events_listen(s.events, &m, &s.tracer), 0);
 	assert_int_equal(events_close(s.events), 0);

@@ -39,7 +39,7 @@ struct fixture_config {
 	bool wide;	       /* GPAW 52, 5-level S-EPT */
 	bool initialized_only; /* stop before MR.FINALIZE */
 	u64 attributes;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	hpa_t reserved_base; /* a reserved area of the TDMR: base, size; none if 0 */
 	u64 reserved_size;
 };

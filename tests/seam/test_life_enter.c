@@ -410,10 +410,10 @@ static void read_again(struct fixture *f, struct lp *lp, void *arg)
 			 g->expect_stale ? LP_ACCESS_OK : LP_ACCESS_EXIT);
 }
 
-static void check_epochs(u64 planted_bugs)
+static void check_epochs(struct bug_set planted_bugs)
 {
 	const struct fixture_config cfg = {.planted_bugs = planted_bugs};
-	struct epoch_guest g = {.expect_stale = planted_bugs != 0};
+	struct epoch_guest g = {.expect_stale = !bug_set_is_empty(&planted_bugs)};
 	struct fixture f;
 
 	fixture_create(&f, &cfg);
@@ -425,7 +425,7 @@ static void check_epochs(u64 planted_bugs)
 	fixture_expect(&f, TDH_MEM_TRACK, f.tdr, 0, 0, TDX_SUCCESS, f.tdr, 0);
 	assert_int_equal(lp_tlb_is_stale(f.lp[0], 0x200000), true);
 	assert_int_equal(fixture_enter(&f, 0, read_again, &g),
-			 planted_bugs ? TDX_EXIT_EXTERNAL_INTERRUPT : TDX_EXIT_EPT_VIOLATION);
+			 g.expect_stale ? TDX_EXIT_EXTERNAL_INTERRUPT : TDX_EXIT_EPT_VIOLATION);
 	fixture_expect(&f, TDH_MEM_PAGE_REMOVE, 0x200001, f.tdr, 0, TDX_SUCCESS, 0x60000000, 0);
 	fixture_destroy(&f);
 }
@@ -437,7 +437,7 @@ static void check_epochs(u64 planted_bugs)
 static void test_epochs(void **state)
 {
 	(void)state;
-	check_epochs(0);
+	check_epochs(NO_BUGS);
 }
 
 #ifdef SEPTUM_CHECK
@@ -445,7 +445,7 @@ static void test_epochs(void **state)
 static void test_stale_tlb_bug(void **state)
 {
 	(void)state;
-	check_epochs(1ULL << BUG_STALE_TLB);
+	check_epochs(bug_set_of(BUG_STALE_TLB));
 }
 #endif
 

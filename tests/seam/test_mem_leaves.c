@@ -563,7 +563,7 @@ static void test_bug_key_mixup(void **state)
 	struct fixture f;
 
 	(void)state;
-	setup(&f, &(struct fixture_config){.planted_bugs = 1ULL << BUG_KEY_MIXUP});
+	setup(&f, &(struct fixture_config){.planted_bugs = bug_set_of(BUG_KEY_MIXUP)});
 	for (u64 i = 0; i < 70; i++) {
 		u64 hkid;
 
@@ -583,13 +583,13 @@ static void test_bug_key_mixup(void **state)
 /* skip-track and skip-kick: the module no longer notices that TRACK is missing. */
 static void test_bug_skip_track(void **state)
 {
-	static const u64 bugs[] = {1ULL << BUG_SKIP_TRACK, 1ULL << BUG_SKIP_KICK};
+	static const enum planted_bug bugs[] = {BUG_SKIP_TRACK, BUG_SKIP_KICK};
 
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(bugs); i++) {
 		struct fixture f;
 
-		setup(&f, &(struct fixture_config){.planted_bugs = bugs[i]});
+		setup(&f, &(struct fixture_config){.planted_bugs = bug_set_of(bugs[i])});
 		fixture_ok(&f, TDH_MEM_PAGE_AUG, 0x200000, PAGE_4K);
 		fixture_ok(&f, TDH_MEM_RANGE_BLOCK, 0x200000, 0);
 		fixture_ok(&f, TDH_MEM_PAGE_REMOVE, 0x200000, 0);

@@ -31,7 +31,7 @@ struct files_config {
 	u64 machine_bytes; /* 0: as much as the file and 256 MiB */
 	u64 spare_pages;   /* of the pool, beyond what the file needs */
 	bool vmemmap, dynamic_pamt, vm_memory_attributes;
-	u64 planted_bugs;
+	struct bug_set planted_bugs;
 	struct vm_config vm; /* the rest of it */
 };
 

@@ -126,7 +126,7 @@ static void test_splits_mapped_folio(void **state)
 			bool caught = form == GMEM_FORM_FOLIO && check != VM_CHECK_TRUST;
 			struct files f;
 
-			c.planted_bugs = BIT_ULL(BUG_GMEM_SPLITS_MAPPED_FOLIO);
+			c.planted_bugs = bug_set_of(BUG_GMEM_SPLITS_MAPPED_FOLIO);
 			c.vm.mapping_check = (enum vm_mapping_check)check;
 			c.file.mapping_form = (enum gmem_mapping_form)form;
 			up(&f, &c);
@@ -189,7 +189,8 @@ static void test_partial_split(void **state)
 		bool planted = i / 3 % 2, late_leaves = i / 6, any = false, fired = true, broken;
 
 		c.vmemmap = true;
-		c.planted_bugs = planted ? BIT_ULL(BUG_GMEM_PARTIAL_SPLIT) : 0;
+		if (planted)
+			bug_set_add(&c.planted_bugs, BUG_GMEM_PARTIAL_SPLIT);
 		c.vm.mapping_check = (enum vm_mapping_check)(i % 3);
 		c.file.mapping_form = GMEM_FORM_FOLIO;
 		c.file.restructure = GMEM_RESTRUCTURE_LATE;

@@ -26,7 +26,7 @@ static void run_model(struct sequence_machine *m, const u8 *option, u64 seed)
 	assert_int_equal(sequence_random(&s, seed, STEPS), 0);
 	for (u32 i = 0; i < SEQUENCE_OPTION_COUNT; i++)
 		s.option[i] = option[i];
-	assert_int_equal(sequence_run(m, &s, 0, &out), 0);
+	assert_int_equal(sequence_run(m, &s, &NO_BUGS, &out), 0);
 	if (out.failed) {
 		s.nr = 0;
 		sequence_print(&s, text, sizeof(text));

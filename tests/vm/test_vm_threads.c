@@ -358,7 +358,7 @@ static void test_planted_bugs_show(void **state)
 		struct runner *a, *b;
 		struct rig r = {0};
 
-		mc.planted_bugs = BIT_ULL(bugs[i]);
+		mc.planted_bugs = bug_set_of(bugs[i]);
 		vc.nr_vcpus = 2;
 		vc.file.backing = GMEM_4K;
 		rig_up(&r, &mc, &vc);
