@@ -34,6 +34,20 @@ static bool is_deadly(struct world *w, u32 leaf, u64 status)
 	       !(tdx_operand_is_busy(status) || tdx_is_interrupted(status));
 }
 
+/*
+ * Who dies gives all its pages back when it is torn down. Only a teardown that fails itself leaves
+ * pages with the module, and so does a pair that PAMT.REMOVE doesn't give back, which is warned of. Of
+ * a call for nobody known, such as the promoter's of a page that it has had back, any TD may die.
+ */
+static void deadly(struct world *w, const struct tdx_regs *in)
+{
+	struct world_td *td = oracle_td_of_call(w, in);
+
+	w->may_keep |= (in->rax & 0xFFFF) == TDH_PHYMEM_PAMT_REMOVE || (td && td->dying);
+	for (u32 i = 0; i < w->program->nr_tds; i++)
+		w->td[i].may_die |= !td || td == &w->td[i];
+}
+
 static bool answers_instead(struct world *w, struct tdx_regs *r)
 {
 	const struct explore_injection *i = &w->setup.injection;
@@ -41,7 +55,8 @@ static bool answers_instead(struct world *w, struct tdx_regs *r)
 	if (!w->counting || ++w->out->seamcalls != i->seamcall)
 		return false;
 	w->injected = true;
-	w->may_die |= is_deadly(w, (u32)(r->rax & 0xFFFF), i->seamcall_status);
+	if (is_deadly(w, (u32)(r->rax & 0xFFFF), i->seamcall_status))
+		deadly(w, r);
 	*r = (struct tdx_regs){.rax = i->seamcall_status};
 	return true;
 }

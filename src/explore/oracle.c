@@ -64,8 +64,7 @@ static bool has_page(const struct program_op *op)
 	}
 }
 
-/* The bytes from op->gpa on that the operation is about; 0: no memory. */
-static u64 bytes_of(const struct program_op *op)
+u64 oracle_bytes_of(const struct program_op *op)
 {
 	if (has_page(op))
 		return PAGE_SIZE;
@@ -88,9 +87,9 @@ static void add_end(struct world_td *td, gfn_t gfn)
 static void add_op(struct world *w, const struct program_op *op)
 {
 	struct world_td *td = &w->td[op->td];
-	gfn_t end = addr_to_fn(op->gpa + bytes_of(op));
+	gfn_t end = addr_to_fn(op->gpa + oracle_bytes_of(op));
 
-	if (!bytes_of(op))
+	if (!oracle_bytes_of(op))
 		return;
 	add_end(td, addr_to_fn(op->gpa));
 	if (end < addr_to_fn(td->program->memory_bytes))
@@ -192,6 +191,11 @@ static void count_op(struct world *w, const struct program_op *op, bool begins)
 	for (u32 i = first; i < end; i++) {
 		struct oracle_run *r = &td->run[i];
 
+		if (removes(op) && op->kind != OP_ZAP) {
+			r->holes += one;
+			r->holed_at = w->moment;
+			r->lost = false;
+		}
 		if (removes(op))
 			r->removing += one;
 		else if (to_private(op))
@@ -220,11 +224,14 @@ void oracle_begin(struct world_actor *a, const struct program_op *op)
 {
 	struct sched *s = oracle_pause();
 	struct world *w = a->w;
+	struct world_caller *c = &w->caller[sched_running() % WORLD_MAX_CALLERS];
 
 	a->op = op;
 	a->began = ++w->moment;
-	w->caller[sched_running() % WORLD_MAX_CALLERS].td = &w->td[op->td];
+	c->actor = a;
+	c->td = &w->td[op->td];
 	count_op(w, op, true);
+	oracle_leaves_begin(a, op);
 	if (op->kind == OP_TEARDOWN)
 		w->td[op->td].dying = true;
 	if (op->kind == OP_FAIL)
@@ -236,6 +243,11 @@ void oracle_begin(struct world_actor *a, const struct program_op *op)
 /* What took the page away is over: it is gone, unless it has come back meanwhile. */
 static void check_removed(struct world_actor *a, const struct world_td *td, struct oracle_run *r)
 {
+	if (a->op->kind != OP_ZAP && oracle_is_pinned(r) && !r->pinning && r->pinned_at < a->began)
+		oracle_fail(a->w, ORACLE_HELD,
+			    "TD %s: gfn 0x%" PRIx64
+			    " was taken by the hole of line %u, and somebody holds it",
+			    td->program->name, r->gfn, a->op->line);
 	if (r->private) {
 		if (r->named && !r->failed && r->accepted && r->accepted_at < a->began)
 			oracle_fail(a->w, ORACLE_KEPT,
@@ -310,7 +322,7 @@ static bool was_pinned(const struct world_td *td, const struct program_op *op, u
 static bool may_answer(const struct world *w, const struct world_td *td,
 		       const struct program_op *op, u64 began, int err)
 {
-	if (!err || td->dead || (err == -EIO && w->may_die))
+	if (!err || td->dead || (err == -EIO && td->may_die))
 		return true;
 	switch (op->kind) {
 	case OP_PROMOTE:
@@ -336,6 +348,7 @@ void oracle_end(struct world_actor *a, int err)
 	struct sched *s = oracle_pause();
 	struct world *w = a->w;
 	struct world_td *td = &w->td[op->td];
+	struct world_caller *c = &w->caller[sched_running() % WORLD_MAX_CALLERS];
 
 	oracle_step(w);
 	w->moment++;
@@ -346,11 +359,14 @@ void oracle_end(struct world_actor *a, int err)
 	count_op(w, op, false);
 	if (!td->dead) {
 		oracle_nothing_open(w);
+		oracle_leaves_end(a, err);
 		if (converts(op) || removes(op))
 			check_range(a, td, err);
 	}
-	w->caller[sched_running() % WORLD_MAX_CALLERS].open.leaf = 0;
-	w->caller[sched_running() % WORLD_MAX_CALLERS].td = NULL;
+	c->open.leaf = 0;
+	c->unwritten.left = 0;
+	c->actor = NULL;
+	c->td = NULL;
 	w->out->operations++;
 	a->op = NULL;
 	oracle_resume(s);
@@ -411,7 +427,7 @@ bool oracle_td_died(struct world *w, struct world_td *td)
 	if (!td->vm || !vm_is_dead(td->vm))
 		return td->dead;
 	/* Who stops it may not have come to say why. */
-	if (!w->may_die)
+	if (!td->may_die)
 		oracle_fail(w, ORACLE_DEAD, "TD %s was stopped: %s", td->program->name,
 			    td->vm->why[0] ? td->vm->why : "just now");
 	td->dead = true;

@@ -52,6 +52,10 @@ static void accepted(struct world_actor *a, struct world_td *td, struct oracle_r
 		oracle_fail(w, ORACLE_WRONG_SIDE,
 			    "TD %s: gfn 0x%" PRIx64 " was accepted, and is shared",
 			    td->program->name, r->gfn);
+	if (r->lost)
+		oracle_fail(w, ORACLE_FAILED,
+			    "TD %s: gfn 0x%" PRIx64 " was accepted, and its memory has failed",
+			    td->program->name, r->gfn);
 	if (r->accept_seen) {
 		r->accept_seen = false;
 		return;
@@ -165,6 +169,10 @@ void oracle_access(struct world_actor *a, struct world_td *td, const struct lp *
 			    "TD %s: gfn 0x%" PRIx64 " was used as %s memory, and is %s",
 			    td->program->name, gfn, private ? "private" : "shared",
 			    r->private ? "private" : "shared");
+	if (r->lost)
+		oracle_fail(w, ORACLE_FAILED,
+			    "TD %s: gfn 0x%" PRIx64 " was used, and its memory has failed",
+			    td->program->name, gfn);
 	check_frame(a, td, lp, gpa, private);
 	if (private && !is_accepted(w, r))
 		oracle_fail(w, ORACLE_ACCEPTED,

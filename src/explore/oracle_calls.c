@@ -150,19 +150,57 @@ static void removed(struct world *w, struct world_td *td, gfn_t gfn, enum pg_lev
 	}
 }
 
-static void changed(struct world *w, struct world_td *td, u32 leaf, const struct tdx_regs *in)
+/* ---- written back ----------------------------------------------------------------------------*/
+static void given_back(struct world *w, pfn_t first, u64 nr)
+{
+	struct world_unwritten *u = &caller(w)->unwritten;
+
+	*u = (struct world_unwritten){.first = first, .left = (u32)nr};
+	for (u64 i = 0; i < nr; i++)
+		u->page[i / 64] |= BIT_ULL(i % 64);
+}
+
+static void written(struct world *w, pfn_t pfn)
+{
+	struct world_unwritten *u = &caller(w)->unwritten;
+	u64 i = pfn - u->first;
+
+	if (!u->left || i >= PTRS_PER_TABLE || !(u->page[i / 64] >> i % 64 & 1))
+		return;
+	u->page[i / 64] &= ~BIT_ULL(i % 64);
+	u->left--;
+}
+
+void oracle_written_back(struct world *w)
+{
+	const struct world_unwritten *u = &caller(w)->unwritten;
+
+	/* Where that failed the host doesn't get them. */
+	if (u->left && !w->may_keep)
+		oracle_fail(w, ORACLE_WRITTEN_BACK,
+			    "%u pages from frame 0x%" PRIx64
+			    " on go back to the host, and nobody has written their lines back",
+			    u->left, u->first);
+}
+
+static void changed(struct world *w, struct world_td *td, u32 leaf, const struct tdx_regs *in,
+		    const struct tdx_regs *out)
 {
 	switch (leaf) {
 	case TDH_MEM_PAGE_REMOVE:
 		opened(w, td, leaf, in);
 		removed(w, td, call_gfn(in), call_level(in));
+		given_back(w, addr_to_fn(out->rcx & ~TDX_PAMT_REMOVAL_HINT), pages_per_level(call_level(in)));
 		break;
 	case TDH_MEM_PAGE_AUG:
 	case TDH_MEM_SEPT_ADD:
 	case TDH_MEM_RANGE_BLOCK:
 	case TDH_MEM_PAGE_DEMOTE:
+		opened(w, td, leaf, in);
+		break;
 	case TDH_MEM_PAGE_PROMOTE:
 		opened(w, td, leaf, in);
+		given_back(w, addr_to_fn(out->rcx & ~TDX_PAMT_REMOVAL_HINT), 1);
 		break;
 	case TDH_MEM_RANGE_UNBLOCK:
 		caller(w)->open.leaf = 0;
@@ -194,17 +232,33 @@ void oracle_seamcall(struct world *w, const struct tdx_regs *in, const struct td
 		return;
 	if (leaf == TDH_VP_ENTER)
 		note_exit(w, out);
+	if (leaf == TDH_PHYMEM_PAGE_WBINVD)
+		written(w, addr_to_fn(in->rcx & GENMASK_ULL(TDX_HKID_START_BIT - 1, 0)));
+	/* The TDR is the last that goes, and not under its own key. */
+	if (leaf == TDH_PHYMEM_PAGE_RECLAIM && td_of(w, in->rcx))
+		given_back(w, addr_to_fn(in->rcx), 1);
 	if (leaf == TDH_MEM_PAGE_AUG || leaf == TDH_MEM_SEPT_ADD)
 		check_pair(w, in);
 	td = td_of(w, in->rdx);
 	if (td && !td->dying && !vm_is_dead(td->vm))
-		changed(w, td, leaf, in);
+		changed(w, td, leaf, in, out);
+}
+
+struct world_td *oracle_td_of_call(struct world *w, const struct tdx_regs *in)
+{
+	u32 leaf = (u32)(in->rax & 0xFFFF);
+	/* TRACK has the TDR in RCX, other calls about memory in RDX. */
+	hpa_t tdr = leaf == TDH_MEM_TRACK ? in->rcx : leaf == TDH_VP_ENTER ? 0 : in->rdx;
+	struct world_td *td = td_of(w, tdr);
+
+	return td ? td : caller(w)->td;
 }
 
 void oracle_nothing_open(struct world *w)
 {
 	const struct open_entry *open = &caller(w)->open;
 
+	oracle_written_back(w);
 	if (!open->leaf)
 		return;
 	if (open->leaf == TDH_MEM_RANGE_BLOCK)
@@ -276,6 +330,8 @@ static void mirror_changed(struct world *w, const struct world_td *td, const str
 			    "%s was made for it",
 			    e->gfn, e->level, tdh_leaf_name((enum tdh_leaf)leaf));
 	compare(w, td, e);
+	if (leaf == TDH_MEM_PAGE_REMOVE || leaf == TDH_MEM_PAGE_PROMOTE)
+		oracle_written_back(w);
 	if (leaf == TDH_MEM_PAGE_PROMOTE)
 		oracle_retired(w, spte_pfn(e->old_spte));
 	open->leaf = 0;
@@ -296,13 +352,19 @@ static void check_leaf(struct world *w, struct world_td *td, const struct trace_
 			    td->program->name, e->gfn, e->level);
 	first = oracle_run_at(td, e->gfn);
 	end = oracle_run_at(td, e->gfn + pages_per_level(level) - 1) + 1;
-	for (u32 i = first; i < end; i++)
+	for (u32 i = first; i < end; i++) {
+		if (td->run[i].lost)
+			oracle_fail(w, ORACLE_FAILED,
+				    "TD %s: gfn 0x%" PRIx64
+				    " is mapped at level %d, and its memory has failed",
+				    td->program->name, td->run[i].gfn, e->level);
 		if (td->run[i].private != e->mirror)
 			oracle_fail(w, end - first > 1 ? ORACLE_LEVEL : ORACLE_WRONG_SIDE,
 				    "TD %s: gfn 0x%" PRIx64 " is %s, and mapped as %s at level %d",
 				    td->program->name, td->run[i].gfn,
 				    td->run[i].private ? "private" : "shared",
 				    e->mirror ? "private" : "shared", e->level);
+	}
 }
 
 static void entry_changed(struct world *w, const struct trace_spte *e)
@@ -315,6 +377,7 @@ static void entry_changed(struct world *w, const struct trace_spte *e)
 		return;
 	if (e->mirror)
 		mirror_changed(w, td, e);
+	oracle_leaf_changed(w, td, e);
 	if (is_leaf && !spte_is_present(e->old_spte))
 		check_leaf(w, td, e);
 }

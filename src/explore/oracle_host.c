@@ -39,7 +39,7 @@ void oracle_add_alt(struct oracle_run *r, u64 value)
 
 bool oracle_find_value(struct world *w, struct oracle_run *r, u64 value)
 {
-	if (r->failed || value == r->value) {
+	if (value == r->value) {
 		r->nr_alt = 0;
 		return true;
 	}

@@ -110,6 +110,23 @@ static void unpin(struct world_td *td)
 	}
 }
 
+/* The survivors are to be found as if the dead had never been. */
+static void end_dead(struct world *w)
+{
+	for (u32 i = 0; i < w->program->nr_tds; i++)
+		if (w->td[i].vm && w->td[i].dead)
+			world_end_td(w, i);
+	sync_rcu_barrier();
+}
+
+static bool has_pool(const struct world *w)
+{
+	for (u32 i = 0; i < w->program->nr_tds; i++)
+		if (w->td[i].pool)
+			return true;
+	return false;
+}
+
 void oracle_at_rest(struct world *w)
 {
 	struct vm *vms[PROGRAM_MAX_TDS];
@@ -131,9 +148,14 @@ void oracle_at_rest(struct world *w)
 		vms[nr++] = td->vm;
 		check_td(w, td);
 	}
-	if (!w->may_die && check_vms(&w->m, vms, nr, why, sizeof(why)))
-		oracle_fail(w, ORACLE_INVARIANT, "%s", why);
 	w->out->final_state = oracle_hash(w);
+	oracle_resume(s);
+	end_dead(w);
+	s = oracle_pause();
+	/* What is a pool's is found by the files of those that live. */
+	if (!w->may_keep && (nr || !has_pool(w)) &&
+	    check_vms(&w->m, vms, nr, why, sizeof(why)))
+		oracle_fail(w, ORACLE_INVARIANT, "%s", why);
 	oracle_resume(s);
 }
 
@@ -143,13 +165,14 @@ void oracle_all_gone(struct world *w)
 	/* Memory that has failed is nobody's. */
 	u64 frames = host_frames_used(w->m.host) - sync_load(&w->m.host->used[FRAME_FAILED]);
 
-	if (!w->may_die && seam_pamt_in_use(w->m.seam))
+	oracle_written_back(w);
+	if (!w->may_keep && seam_pamt_in_use(w->m.seam))
 		oracle_fail(w, ORACLE_LEAK, "the module still has %" PRIu64 " pages",
 			    seam_pamt_in_use(w->m.seam));
-	if (!w->may_die && frames != w->frames_before)
+	if (!w->may_keep && frames != w->frames_before)
 		oracle_fail(w, ORACLE_LEAK, "%" PRId64 " frames weren't given back",
 			    (s64)(frames - w->frames_before));
-	if (!w->may_die && tdx_dpamt_pages(w->m.tdx))
+	if (!w->may_keep && tdx_dpamt_pages(w->m.tdx))
 		oracle_fail(w, ORACLE_LEAK, "%" PRIu64 " pages are still Dynamic PAMT pairs",
 			    tdx_dpamt_pages(w->m.tdx));
 	oracle_resume(s);

@@ -34,7 +34,10 @@ struct oracle_run {
 	bool named;
 	bool private;
 	bool accepted;
-	bool failed; /* memory failure has hit it, or may have: nothing is asked of it any more */
+	bool failed;		   /* memory failure has hit it, or may have: it may be gone */
+	bool lost;		   /* it has, and no hole has been there since */
+	u32 holes;		   /* in flight; */
+	u64 holed_at;		   /* began or ended */
 	bool accept_seen;	   /* somebody has used what an ACCEPT in flight gives */
 	u32 accepting;		   /* ACCEPTs in flight */
 	u32 removing;		   /* operations in flight that take the page away, */
@@ -77,7 +80,8 @@ struct world_td {
 	struct vm *vm;		   /* NULL: not made yet, or gone */
 	struct hugetlb_pool *pool; /* NULL: it needs none */
 	bool dying;		   /* it is being torn down: its memory isn't anybody's */
-	bool dead;		   /* stopped, with a reason that is allowed */
+	bool dead;		   /* stopped, with a reason that is allowed: */
+	bool may_die;		   /* something that no VM survives was made to happen to it */
 	u32 first_lp, promoter_lp;
 	u32 shared_bit;
 	hpa_t tdr;
@@ -98,10 +102,19 @@ struct open_entry {
 	enum pg_level level;
 };
 
+/* What a thread has had back from the module, and not written back yet: a bit a page. */
+struct world_unwritten {
+	pfn_t first;
+	u32 left; /* so many bits are set */
+	u64 page[PTRS_PER_TABLE / 64];
+};
+
 /* A thread of the scheduler, by its number. */
 struct world_caller {
 	struct open_entry open;
-	struct world_td *td; /* of the operation that it is in */
+	struct world_unwritten unwritten;
+	struct world_actor *actor; /* whose operation it is in, */
+	struct world_td *td;	   /* and that one's TD */
 	gfn_t fault_gfn;     /* of its last exit, where a 2M leaf was barred already if */
 	bool was_inhibited;
 	u32 busy_leaf; /* its last SEAMCALL, if that was busy */
@@ -128,6 +141,24 @@ struct world_guest {
 	struct tdx_regs call;
 };
 
+/* A leaf above 4K that was made while an operation was on its way. */
+struct world_large {
+	gfn_t gfn;
+	bool private;
+	u64 made_at;
+};
+
+#define WORLD_MAX_LARGE 8
+
+/* What happened to leaves in the range of an operation since it began. */
+struct world_leaves {
+	struct world_large large[WORLD_MAX_LARGE];
+	u32 nr_large;	 /* more than there is room for: it isn't known which */
+	u64 split_at;	 /* its own last split */
+	bool taken;	 /* a large leaf was split, or went */
+	bool was_backed; /* the page had memory when it began */
+};
+
 struct world_actor {
 	struct world *w;
 	u32 index;			     /* in world->actor */
@@ -137,6 +168,7 @@ struct world_actor {
 	struct world_guest guest;
 	const struct program_op *op; /* in flight */
 	u64 began;
+	struct world_leaves leaves;
 };
 
 struct world {
@@ -163,7 +195,7 @@ struct world {
 	/* Injection. */
 	bool counting;
 	bool injected; /* something has been made to fail */
-	bool may_die;  /* by something that no VM survives */
+	bool may_keep; /* in a way that leaves pages with the module */
 	bool delaying; /* a kick, by */
 	u32 delayed;
 
@@ -224,6 +256,8 @@ bool oracle_is_pinned(const struct oracle_run *r);
 bool oracle_was_pinned(const struct oracle_run *r, u64 since);
 /** oracle_run_ended - vcpu_run() has returned @err. Return: the vCPU is to run again */
 bool oracle_run_ended(struct world_actor *a, struct world_guest *g, int err);
+/** oracle_bytes_of - the bytes from op->gpa on that the operation is about; 0: no memory */
+u64 oracle_bytes_of(const struct program_op *op);
 /** oracle_td_died - the VM may be dead; fails if it has no right to. Return: it is */
 bool oracle_td_died(struct world *w, struct world_td *td);
 
@@ -239,6 +273,19 @@ void oracle_nothing_open(struct world *w);
 u64 oracle_sept(const struct world *w, const struct world_td *td, gfn_t gfn, enum pg_level *level);
 /** oracle_td_made - find its root */
 void oracle_td_made(struct world *w, struct world_td *td);
+
+/** oracle_written_back - all that the calling thread had back from the module is; scheduler off */
+void oracle_written_back(struct world *w);
+/** oracle_td_of_call - the TD that the calling thread's SEAMCALL is for; NULL: it isn't known */
+struct world_td *oracle_td_of_call(struct world *w, const struct tdx_regs *in);
+
+/* ---- oracle_leaves.c: splits, promotions, memory failure --------------------------------------*/
+/* Scheduler off in all of them. */
+void oracle_leaves_begin(struct world_actor *a, const struct program_op *op);
+/** oracle_leaves_end - the actor's operation has come to @err, and its TD lives */
+void oracle_leaves_end(struct world_actor *a, int err);
+/** oracle_leaf_changed - the calling thread has changed an entry that is, or was, a leaf */
+void oracle_leaf_changed(struct world *w, struct world_td *td, const struct trace_spte *e);
 
 /* ---- oracle_vcpu.c: who is inside, and who reads ----------------------------------------------*/
 /** oracle_call_begin - the calling thread asks the module; scheduler off */
