@@ -123,6 +123,7 @@ static json_t *program_row(const struct explore_output *o, const struct explore_
 	json_object_set_new(row, "threads", json_integer(p->program.nr_threads));
 	json_object_set_new(row, "executions", json_integer((json_int_t)r->executions));
 	json_object_set_new(row, "states", json_integer((json_int_t)r->states));
+	json_object_set_new(row, "final_states", json_integer((json_int_t)r->final_states));
 	json_object_set_new(row, "complete", json_boolean(r->complete));
 	json_object_set_new(row, "how", json_string(method(&o->command->options, r)));
 	json_object_set_new(row, "seconds", json_real(report->seconds));

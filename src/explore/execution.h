@@ -49,6 +49,9 @@ struct explore_setup {
 /* Of the main thread: threads and `finally` are over. What comes now ends TDs and machine. */
 #define EXPLORE_MARK_REST "at-rest"
 
+/* An operation begins once and ends once; set-up and end aren't counted. */
+#define EXPLORE_MAX_STATES (2 * PROGRAM_MAX_OPS * PROGRAM_MAX_THREADS)
+
 struct explore_outcome {
 	bool failed;
 	char oracle[32]; /* name in oracle.def; "deadlock", "livelock", "crash"; empty when fine */
@@ -60,7 +63,13 @@ struct explore_outcome {
 	 * the one that fails; 0 where none was to, in builds where none can, and of runs that were cut.
 	 */
 	u64 allocations, seamcalls, calls, kicks;
-	u64 final_state; /* hash of what the oracle sees at rest, equal for equal states */
+	/*
+	 * Hashes of what the oracle sees, equal for equal states: at rest; and whenever an operation of
+	 * the program's threads begins or ends.
+	 */
+	u64 final_state;
+	u64 state[EXPLORE_MAX_STATES];
+	u32 nr_states;
 };
 
 /*

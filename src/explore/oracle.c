@@ -220,6 +220,12 @@ static void fail_pages(struct world *w, const struct program_op *op)
 			td->run[i].failed = true;
 }
 
+static void note_state(struct world *w)
+{
+	if (w->counting && w->out->nr_states < EXPLORE_MAX_STATES)
+		w->out->state[w->out->nr_states++] = oracle_hash(w);
+}
+
 void oracle_begin(struct world_actor *a, const struct program_op *op)
 {
 	struct sched *s = oracle_pause();
@@ -236,6 +242,7 @@ void oracle_begin(struct world_actor *a, const struct program_op *op)
 		w->td[op->td].dying = true;
 	if (op->kind == OP_FAIL)
 		fail_pages(w, op);
+	note_state(w);
 	oracle_resume(s);
 	sync_mark("begin", op->line);
 }
@@ -369,6 +376,7 @@ void oracle_end(struct world_actor *a, int err)
 	c->td = NULL;
 	w->out->operations++;
 	a->op = NULL;
+	note_state(w);
 	oracle_resume(s);
 	sync_mark("end", op->line);
 }

@@ -67,6 +67,19 @@ static int states_add(struct search_states *set, u64 state)
 	return 0;
 }
 
+static int add_final(struct search *s)
+{
+	int err = states_add(&s->final_states, s->out.final_state);
+
+	return err ? err : states_add(&s->states, s->out.final_state);
+}
+
+void search_free_states(struct search *s)
+{
+	free(s->states.slot);
+	free(s->final_states.slot);
+}
+
 /* ---- one execution ---------------------------------------------------------------------------*/
 
 /* Writes down where an execution goes, for those who find it dead. */
@@ -167,11 +180,15 @@ int search_once(struct search *s, const struct explore_injection *injection,
 	if (s->out.failed && !r->failed)
 		err = take_failure(s, injection);
 	else if (!s->out.failed && (!ended || *ended))
-		err = states_add(&s->states, s->out.final_state);
+		err = add_final(s);
+	for (u32 i = 0; i < s->out.nr_states && !err; i++)
+		err = states_add(&s->states, s->out.state[i]);
 	r->states = s->states.nr;
+	r->final_states = s->final_states.nr;
 	if (t.trail) {
 		t.trail->executions = r->executions;
 		t.trail->states = r->states;
+		t.trail->final_states = r->final_states;
 		t.trail->steps = r->steps;
 		t.trail->switches = r->switches;
 		t.trail->decisions = r->decisions;
@@ -331,7 +348,7 @@ int search_by(const struct explore_runner *runner, const struct program *program
 	}
 	if (!err && result->failed && options->mode != EXPLORE_REPLAY)
 		err = search_shrink(&s);
-	free(s.states.slot);
+	search_free_states(&s);
 	sched_schedule_free(&s.record);
 	return err;
 }

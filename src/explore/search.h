@@ -61,7 +61,9 @@ struct explore_reach {
 };
 
 struct explore_result {
-	u64 executions, states; /* distinct final states */
+	u64 executions;
+	u64 states;	  /* distinct, whenever an operation began or ended, and at rest */
+	u64 final_states; /* distinct, at rest */
 	u64 switches, decisions, steps, operations;
 	u64 pct_executions; /* among them */
 	bool complete;	    /* all within the bound were tried; never of PCT, REPLAY, INJECT */
@@ -80,7 +82,7 @@ struct explore_result {
  */
 #define EXPLORE_TRAIL_CHOICES 1024
 struct explore_trail {
-	u64 executions, states, steps, switches, decisions;
+	u64 executions, states, final_states, steps, switches, decisions;
 	struct explore_injection injection;
 	u32 preemptions;
 	u32 nr; /* more choices than there is room for aren't kept */

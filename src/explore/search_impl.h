@@ -2,7 +2,7 @@
 /*
  * explore/search, inside: what one search consists of. Private to the search's files and their tests.
  *
- * All ways of searching make executions through search_once(), which counts, keeps the set of final
+ * All ways of searching make executions through search_once(), which counts, keeps the sets of
  * states, leaves the trail, and takes down the first failure. What an execution is, a runner says: the
  * real one is explore_execute() on a machine, tests have small programs of their own.
  */
@@ -32,7 +32,7 @@ struct search {
 	const struct explore_options *options;
 	const struct program *program;
 	struct explore_result *result;
-	struct search_states states;
+	struct search_states states, final_states;
 	struct sched_schedule record; /* of the last execution */
 	struct explore_outcome out;   /* of the last execution */
 	u32 preemptions;	      /* in the last execution */
@@ -54,6 +54,9 @@ int search_by(const struct explore_runner *runner, const struct program *program
  */
 int search_once(struct search *s, const struct explore_injection *injection,
 		const struct sched_policy *policy, void *policy_ctx, const bool *ended);
+
+/** search_free_states - what search_once() has made the sets of */
+void search_free_states(struct search *s);
 
 /* May another execution be made? @limit: of all so far; 0: none */
 static inline bool search_may_go_on(const struct search *s, u64 limit)

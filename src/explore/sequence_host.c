@@ -142,6 +142,22 @@ static int zap(struct vm *vm, gfn_t start, gfn_t end)
 	return err;
 }
 
+/* Dirty tracking has begun, and nobody has come since. */
+static void check_split(struct seq_run *r, u32 td, u32 page, u32 nr)
+{
+	for (u32 at = page, next; at < page + nr; at = next) {
+		next = (at & ~511U) + 512;
+		for (int private = 0; private < 2; private++) {
+			struct mmu_mapping m;
+
+			if (mmu_lookup(vm_mmu(r->vm[td]), at, private, &m) &&
+			    m.level > PG_LEVEL_4K)
+				seq_fail(r, "page 0x%x is mapped at level %d after a split", at,
+					 (int)m.level);
+		}
+	}
+}
+
 static void host_range(struct seq_run *r, const struct sequence_op *op, u32 td)
 {
 	u32 page = seq_page_of(r, op), nr = seq_nr_of(r, op);
@@ -163,6 +179,8 @@ static void host_range(struct seq_run *r, const struct sequence_op *op, u32 td)
 	}
 	seq_disarm(r);
 	r->may_fail = op->alloc || r->hit_busy;
+	if (op->kind == SEQ_SPLIT && !err)
+		check_split(r, td, page, nr);
 	seq_done_range(r, op, err);
 }
 

@@ -158,7 +158,7 @@ int search_shrink(struct search *s)
 		err = take_out(&k, &better);
 	sched_schedule_free(&first);
 	explore_result_free(&k.result);
-	free(k.try.states.slot);
+	search_free_states(&k.try);
 	sched_schedule_free(&k.try.record);
 	return err;
 }

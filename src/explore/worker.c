@@ -154,6 +154,7 @@ static int take_crash(struct desk *d, int status)
 	memset(&d->before, 0, sizeof(d->before));
 	d->before.executions = d->trail->executions + 1;
 	d->before.states = d->trail->states;
+	d->before.final_states = d->trail->final_states;
 	d->before.steps = d->trail->steps;
 	d->before.switches = d->trail->switches;
 	d->before.decisions = d->trail->decisions;

@@ -9,6 +9,7 @@
 
 #include "explore/run.h"
 #include "mmu/internal.h"
+#include "mmu/spte.h"
 #include "seam/sept.h"
 #include "tdx/internal.h"
 #include "vm/internal.h"
@@ -159,6 +160,138 @@ static bool half_done(struct world *w, const struct sched_view *v)
 	return true;
 }
 
+static bool held_in_hole(struct world *w, const struct sched_view *v)
+{
+	struct oracle_run *r = run_of(w, 0x200);
+
+	(void)v;
+	if (!r->removing)
+		return false;
+	r->pins[0] = 1;
+	return true;
+}
+
+/* The mirror's entry, by hand. */
+static u64 *mirror_of(struct world *w, gfn_t gfn, enum pg_level level)
+{
+	struct mmu *mmu = w->td[0].vm->mmu;
+	struct mmu_page *sp = mmu->mirror_root;
+
+	while (sp->level > level) {
+		u64 spte = sp->spt[level_index(gfn, sp->level)];
+
+		if (!spte_is_table(spte, sp->level))
+			return NULL;
+		sp = mmu_spte_child(mmu, spte);
+	}
+	return &sp->spt[level_index(gfn, level)];
+}
+
+static struct world_actor *at_work(struct world *w, enum program_op_kind kind)
+{
+	for (u32 i = 0; i <= w->program->nr_threads; i++)
+		if (w->actor[i].op && w->actor[i].op->kind == kind)
+			return &w->actor[i];
+	return NULL;
+}
+
+/* A leaf in place of the table that a split has made. */
+static bool large_again(struct world *w, const struct sched_view *v)
+{
+	struct world_actor *a = at_work(w, OP_SPLIT);
+	u64 *first;
+
+	(void)v;
+	if (!a || !a->leaves.split_at)
+		return false;
+	first = mirror_of(w, 0x200, PG_LEVEL_4K);
+	*mirror_of(w, 0x200, PG_LEVEL_2M) = spte_make_leaf(spte_pfn(*first), PG_LEVEL_2M);
+	return true;
+}
+
+/* The same, and a fault seems to have made it before the split was over. */
+static bool large_behind_the_walk(struct world *w, const struct sched_view *v)
+{
+	struct world_actor *a = at_work(w, OP_SPLIT);
+
+	if (!large_again(w, v))
+		return false;
+	a->leaves.large[0] = (struct world_large){0x200, true, a->leaves.split_at - 1};
+	a->leaves.nr_large = 1;
+	return true;
+}
+
+static bool small_again(struct world *w, const struct sched_view *v)
+{
+	u64 *entry = mirror_of(w, 0x200, PG_LEVEL_2M);
+
+	(void)v;
+	if (!at_work(w, OP_PROMOTE) || !spte_is_leaf(*entry, PG_LEVEL_2M))
+		return false;
+	*entry = SPTE_NONE;
+	return true;
+}
+
+/* The leaf that memory failure has taken away. */
+static bool mapped_again(struct world *w, const struct sched_view *v)
+{
+	u64 *entry = mirror_of(w, 0x200, PG_LEVEL_4K);
+
+	(void)v;
+	if (!at_work(w, OP_FAIL) || !entry || *entry != SPTE_NONE)
+		return false;
+	*entry = spte_make_leaf(spte_pfn(entry[1]) - 1, PG_LEVEL_4K);
+	return true;
+}
+
+static bool has_failed(struct world *w, const struct sched_view *v)
+{
+	(void)v;
+	run_of(w, 0x200)->lost = true;
+	return true;
+}
+
+static bool has_failed_once_mapped(struct world *w, const struct sched_view *v)
+{
+	const u64 *entry = mirror_of(w, 0x200, PG_LEVEL_2M);
+
+	return entry && spte_is_leaf(*entry, PG_LEVEL_2M) && has_failed(w, v);
+}
+
+/* One page more than was written back. */
+static bool one_more_given_back(struct world *w, const struct sched_view *v)
+{
+	struct world_unwritten *u = &w->caller[v->running].unwritten;
+
+	if (!u->left)
+		return false;
+	u->left++;
+	return true;
+}
+
+static bool kept_frame(struct world *w, const struct sched_view *v)
+{
+	pfn_t pfn;
+
+	(void)v;
+	return !host_alloc(w->m.host, PG_LEVEL_4K, FRAME_OTHER, &pfn);
+}
+
+/* What the TD that lives has is looked at beside one that died, and so is the host. */
+static bool miscounted_beside_dead(struct world *w, const struct sched_view *v)
+{
+	(void)v;
+	if (!vm_is_dead(w->td[0].vm))
+		return false;
+	w->td[1].vm->mmu->stats.pages[PG_LEVEL_4K]++;
+	return true;
+}
+
+static bool kept_frame_of_dead(struct world *w, const struct sched_view *v)
+{
+	return vm_is_dead(w->td[0].vm) && kept_frame(w, v);
+}
+
 static bool barred(struct world *w, const struct sched_view *v)
 {
 	struct world_caller *c = &w->caller[v->running];
@@ -215,7 +348,7 @@ static bool without_reason(struct world *w, const struct sched_view *v)
 	if (!w->out->seamcalls)
 		return false;
 	w->injected = false;
-	w->may_die = false;
+	w->td[0].may_die = false;
 	return w->out->seamcalls >= w->setup.injection.seamcall;
 }
 
@@ -238,14 +371,6 @@ static bool miscounted(struct world *w, const struct sched_view *v)
 	(void)v;
 	w->td[0].vm->mmu->stats.pages[PG_LEVEL_4K]++;
 	return true;
-}
-
-static bool kept_frame(struct world *w, const struct sched_view *v)
-{
-	pfn_t pfn;
-
-	(void)v;
-	return !host_alloc(w->m.host, PG_LEVEL_4K, FRAME_OTHER, &pfn);
 }
 
 static bool lock_of_nobody(struct world *w, const struct sched_view *v)
@@ -329,6 +454,11 @@ static bool crash(struct world *w, const struct sched_view *v)
 #define READ MAPPED "thread a.0\nread 0x200000\nexit\nread 0x201000\n"
 #define PUNCH MAPPED "thread host\npunch a 0x200000 4K\n"
 #define ACCEPT A "thread a.0\naccept 0x200000 2m\nread 0x200000\n"
+#define SPLIT MAPPED "thread host\nsplit a 0x200000 2M\n"
+#define TWO                                                        \
+	A "td b vcpus=1 memory=8M\nsetup\na.0: accept 0x200000 2m\n" \
+	  "thread host\npunch a 0x200000 4K\nthread b.0\naccept 0x200000 4k\nread 0x200000\n"
+#define FATAL {.seamcall = 1, .seamcall_status = TDX_OPERAND_INVALID}
 #define SHARE MAPPED "thread host\nconvert a 0x200000 4K shared\n"
 
 static const struct damage damages[] = {
@@ -344,6 +474,21 @@ static const struct damage damages[] = {
 	 A "setup\na.0: share 0x200000 4K\nthread host\nconvert a 0x200000 4K private\n",
 	 held,
 	 {0}},
+	{"held",
+	 A "setup\na.0: share 0x200000 4K\nthread host\npunch a 0x200000 4K\n",
+	 held_in_hole,
+	 {0}},
+	{"split", SPLIT, large_again, {0}},
+	{"split", SPLIT, large_behind_the_walk, {0}},
+	{"promoted",
+	 MAPPED "host: split a 0x200000 2M\nthread host\npromote a 0x200000 2m\n",
+	 small_again,
+	 {0}},
+	{"failed", MAPPED "thread host\nfail a 0x200000\n", mapped_again, {0}},
+	{"failed", READ, has_failed, {0}},
+	{"failed", ACCEPT, has_failed, {0}},
+	{"failed", ACCEPT, has_failed_once_mapped, {0}},
+	{"written-back", PUNCH, one_more_given_back, {0}},
 	{"half-done", SHARE, half_done, {.fail_alloc = 2}},
 	{"level", ACCEPT, barred, {0}},
 	{"hook", ACCEPT, unheard_of, {0}},
@@ -357,7 +502,9 @@ static const struct damage damages[] = {
 	{"dead", PUNCH, without_reason, {.seamcall = 2, .seamcall_status = TDX_OPERAND_INVALID}},
 	{"warned", READ, warning, {0}},
 	{"invariant", READ, miscounted, {0}},
+	{"invariant", TWO, miscounted_beside_dead, FATAL},
 	{"leak", READ, kept_frame, {0}},
+	{"leak", TWO, kept_frame_of_dead, FATAL},
 	{"kicked", MAPPED "thread a.0\nread 0x200000\nread 0x200000\n", kicked_long_ago, {0}},
 	{"held-out", PUNCH, held_out_and_inside, {0}},
 	/* Attributes of both kinds: faults read a tree of them. */
@@ -460,6 +607,12 @@ static void test_planted(void **state)
 	catches(m, "wrong-pfn", "bytes",
 		A
 		"thread a.0\naccept 0x200000 2m\nwrite 0x206000\nwrite 0x207000\nread 0x206000\n");
+	catches(m, "dirty-splits-nothing", "split", SPLIT);
+	catches(m, "promotion-in-name", "promoted",
+		MAPPED "host: split a 0x200000 2M\nthread host\npromote a 0x200000 2m\n");
+	catches(m, "failure-keeps-mapping", "failed", MAPPED "thread host\nfail a 0x200000\n");
+	catches(m, "failure-ignored", "failed", MAPPED "thread host\nfail a 0x200000\n");
+	catches(m, "no-writeback", "written-back", PUNCH);
 	catches(m, "key-mixup", "machine-check",
 		A "thread a.0\naccept 0x205000 4k\nread 0x205000\n");
 	explore_machine_destroy(m);

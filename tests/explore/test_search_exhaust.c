@@ -38,7 +38,7 @@ static struct explore_result search_one_bound(struct little *l, u32 bound)
 		.runner = &runner, .options = &options, .program = program, .result = &r};
 
 	assert_int_equal(search_exhaust(&s, bound, 0, &r.complete), 0);
-	free(s.states.slot);
+	search_free_states(&s);
 	sched_schedule_free(&s.record);
 	free(program);
 	little_down(l);
@@ -233,7 +233,7 @@ static void test_independent_threads_need_one(void **state)
 
 		assert_true(r.complete);
 		assert_int_equal(r.executions, 1);
-		assert_int_equal(r.states, 1);
+		assert_int_equal(r.final_states, 1);
 	}
 }
 
@@ -250,10 +250,10 @@ static void test_two_stores_by_hand(void **state)
 
 	(void)state;
 	assert_int_equal(r.executions, 2);
-	assert_int_equal(r.states, 2);
+	assert_int_equal(r.final_states, 2);
 	r = search_one_bound(&l, 1);
 	assert_true(r.complete);
-	assert_int_equal(r.states, 2);
+	assert_int_equal(r.final_states, 2);
 	/* ab; "ba" by preemption; ba by beginning with b, and "ab" by preemption there. */
 	assert_int_equal(r.executions, 4);
 }
@@ -393,10 +393,10 @@ static void test_pruning_loses_nothing(void **state)
 			if (!search_naively(&l, bound, &naive))
 				continue;
 			r = search_one_bound(&l, bound);
-			if (!r.complete || r.states != naive.nr_states)
+			if (!r.complete || r.final_states != naive.nr_states)
 				fail_msg("seed %" PRIu64 ", bound %u: %" PRIu64
 					 " states, expected %u; %s: %s",
-					 seed, bound, r.states, naive.nr_states, r.failure.oracle,
+					 seed, bound, r.final_states, naive.nr_states, r.failure.oracle,
 					 r.failure.text);
 			assert_true(r.executions <= naive.executions);
 			pruned += r.executions;

@@ -218,6 +218,15 @@ static const char *const visible[] = {
 	"attributes-before-zap",
 	"punch-keeps-mapping",
 	"freed-before-unmapped",
+	"dirty-splits-nothing",
+	"promotion-in-name",
+	"failure-keeps-mapping",
+	"failure-ignored",
+	"held-in-first-part-only",
+	"zeroed-in-first-part-only",
+	"hole-ignores-last-holder",
+	"hole-keeps-last-page",
+	"mixed-without-last-page",
 };
 #define MOST_LEFT 12
 
