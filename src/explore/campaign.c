@@ -87,7 +87,8 @@ static void name_death(struct sequence_outcome *out, int status, bool hung)
 /* ---- one sequence ----------------------------------------------------------------------------*/
 
 /* Return: 0, or -ENOMEM */
-static int run_once(const struct sequence *s, const struct bug_set *bugs, struct sequence_outcome *out)
+static int run_once(const struct sequence *s, const struct bug_set *bugs,
+		    struct sequence_outcome *out)
 {
 	struct sequence_machine *m = sequence_machine_create();
 	int err = m ? sequence_run(m, s, bugs, out) : -ENOMEM;
@@ -97,8 +98,8 @@ static int run_once(const struct sequence *s, const struct bug_set *bugs, struct
 	return err;
 }
 
-static int try_in(struct shared *sh, const struct sequence *s, const struct bug_set *bugs, u32 hang_seconds,
-		  struct sequence_outcome *out)
+static int try_in(struct shared *sh, const struct sequence *s, const struct bug_set *bugs,
+		  u32 hang_seconds, struct sequence_outcome *out)
 {
 	struct worker *w = &sh->worker[0];
 	int status;

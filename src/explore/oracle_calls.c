@@ -190,7 +190,8 @@ static void changed(struct world *w, struct world_td *td, u32 leaf, const struct
 	case TDH_MEM_PAGE_REMOVE:
 		opened(w, td, leaf, in);
 		removed(w, td, call_gfn(in), call_level(in));
-		given_back(w, addr_to_fn(out->rcx & ~TDX_PAMT_REMOVAL_HINT), pages_per_level(call_level(in)));
+		given_back(w, addr_to_fn(out->rcx & ~TDX_PAMT_REMOVAL_HINT),
+			   pages_per_level(call_level(in)));
 		break;
 	case TDH_MEM_PAGE_AUG:
 	case TDH_MEM_SEPT_ADD:

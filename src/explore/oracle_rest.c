@@ -153,8 +153,7 @@ void oracle_at_rest(struct world *w)
 	end_dead(w);
 	s = oracle_pause();
 	/* What is a pool's is found by the files of those that live. */
-	if (!w->may_keep && (nr || !has_pool(w)) &&
-	    check_vms(&w->m, vms, nr, why, sizeof(why)))
+	if (!w->may_keep && (nr || !has_pool(w)) && check_vms(&w->m, vms, nr, why, sizeof(why)))
 		oracle_fail(w, ORACLE_INVARIANT, "%s", why);
 	oracle_resume(s);
 }

@@ -29,10 +29,17 @@ static void mix_u64(u64 *hash, u64 value)
 static void mix_options(u64 *hash, const struct explore_options *o)
 {
 	const struct explore_injection *in = &o->injection;
-	const u64 words[] = {o->mode,	     o->bound,	      o->runs,
-			     o->seed,	     o->max_steps,
-			     in->fail_alloc, in->seamcall,    in->seamcall_status,
-			     in->interrupt,  in->delay_kick,  o->schedule ? o->schedule->nr : 0};
+	const u64 words[] = {o->mode,
+			     o->bound,
+			     o->runs,
+			     o->seed,
+			     o->max_steps,
+			     in->fail_alloc,
+			     in->seamcall,
+			     in->seamcall_status,
+			     in->interrupt,
+			     in->delay_kick,
+			     o->schedule ? o->schedule->nr : 0};
 
 	ranks_mix(hash, words, sizeof(words));
 	ranks_mix(hash, &o->planted_bugs, sizeof(o->planted_bugs));

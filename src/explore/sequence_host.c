@@ -147,11 +147,10 @@ static void check_split(struct seq_run *r, u32 td, u32 page, u32 nr)
 {
 	for (u32 at = page, next; at < page + nr; at = next) {
 		next = (at & ~511U) + 512;
-		for (int private = 0; private < 2; private++) {
+		for (int private = 0; private < 2; private ++) {
 			struct mmu_mapping m;
 
-			if (mmu_lookup(vm_mmu(r->vm[td]), at, private, &m) &&
-			    m.level > PG_LEVEL_4K)
+			if (mmu_lookup(vm_mmu(r->vm[td]), at, private, &m) && m.level > PG_LEVEL_4K)
 				seq_fail(r, "page 0x%x is mapped at level %d after a split", at,
 					 (int)m.level);
 		}

@@ -115,7 +115,7 @@ struct world_caller {
 	struct world_unwritten unwritten;
 	struct world_actor *actor; /* whose operation it is in, */
 	struct world_td *td;	   /* and that one's TD */
-	gfn_t fault_gfn;     /* of its last exit, where a 2M leaf was barred already if */
+	gfn_t fault_gfn;	   /* of its last exit, where a 2M leaf was barred already if */
 	bool was_inhibited;
 	u32 busy_leaf; /* its last SEAMCALL, if that was busy */
 };

@@ -17,7 +17,8 @@ static void every_leaf_size(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(shapes); i++) {
 		for (int level = PG_LEVEL_4K; level <= PG_LEVEL_1G; level++) {
-			struct world w = make_world(shapes[i].levels, shapes[i].shared_bit, NO_BUGS);
+			struct world w =
+				make_world(shapes[i].levels, shapes[i].shared_bit, NO_BUGS);
 			gpa_t gpa = shapes[i].gpa;
 			pfn_t block = new_frame(w.host, (enum pg_level)level);
 			u64 inside = gpa >> 12 & ((1ULL << 9 * (level - 1)) - 1);

@@ -4,6 +4,7 @@
  * changed, or the VM is stopped with its reason, and nothing else.
  */
 #include "explore/run.h"
+#include "explore/search.h"
 #include "septum/abi.h"
 
 #define A "machine memory=1G\ntd a vcpus=2 memory=8M\n"
@@ -93,6 +94,39 @@ static void test_seamcalls(void **state)
 	}
 }
 
+/*
+ * Whichever call of a removal fails, at whatever moment of the vCPU's: the VM dies, and nobody is inside
+ * who still uses the frame when it goes to the host.
+ */
+static void test_nobody_is_inside(void **state)
+{
+	static const char *const removals[] = {
+		A "setup\na.0: accept 0x200000 4k\nthread a.0\nread 0x200000\nread 0x200000\n"
+		  "thread host\nzap a 0x200000 4K\n",
+		A "setup\na.0: share 0x200000 4K\na.0: write 0x200000\n"
+		  "thread a.0\nread 0x200000\nread 0x200000\nthread host\npunch a 0x200000 4K\n",
+	};
+	struct program *p = malloc(sizeof(*p));
+
+	for (u32 i = 0; i < 2 * ARRAY_SIZE(removals); i++) {
+		struct explore_options o = {
+			.mode = EXPLORE_EXHAUSTIVE,
+			.bound = 1,
+			.runs = 40 * SEEDS,
+			.injection = {.seamcall = i / 2 + 2, .seamcall_status = ERROR_STATUS},
+		};
+		struct explore_result r;
+
+		run_parse(p, removals[i % 2]);
+		assert_int_equal(explore_search(*state, p, &o, &r), 0);
+		if (r.failed)
+			fail_msg("removal %u, SEAMCALL %u: %s: %s", i % 2, i / 2 + 2,
+				 r.failure.oracle, r.failure.text);
+		explore_result_free(&r);
+	}
+	free(p);
+}
+
 /* An interrupt at any call, and a kick as late as it can be, change nothing. */
 static void test_interrupts_and_kicks(void **state)
 {
@@ -133,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_allocations),
 #endif
 		cmocka_unit_test(test_seamcalls),
+		cmocka_unit_test(test_nobody_is_inside),
 		cmocka_unit_test(test_interrupts_and_kicks),
 	};
 

@@ -455,10 +455,13 @@ static bool crash(struct world *w, const struct sched_view *v)
 #define PUNCH MAPPED "thread host\npunch a 0x200000 4K\n"
 #define ACCEPT A "thread a.0\naccept 0x200000 2m\nread 0x200000\n"
 #define SPLIT MAPPED "thread host\nsplit a 0x200000 2M\n"
-#define TWO                                                        \
+#define TWO                                                          \
 	A "td b vcpus=1 memory=8M\nsetup\na.0: accept 0x200000 2m\n" \
 	  "thread host\npunch a 0x200000 4K\nthread b.0\naccept 0x200000 4k\nread 0x200000\n"
-#define FATAL {.seamcall = 1, .seamcall_status = TDX_OPERAND_INVALID}
+#define FATAL                                                         \
+	{                                                             \
+		.seamcall = 1, .seamcall_status = TDX_OPERAND_INVALID \
+	}
 #define SHARE MAPPED "thread host\nconvert a 0x200000 4K shared\n"
 
 static const struct damage damages[] = {

@@ -396,8 +396,8 @@ static void test_pruning_loses_nothing(void **state)
 			if (!r.complete || r.final_states != naive.nr_states)
 				fail_msg("seed %" PRIu64 ", bound %u: %" PRIu64
 					 " states, expected %u; %s: %s",
-					 seed, bound, r.final_states, naive.nr_states, r.failure.oracle,
-					 r.failure.text);
+					 seed, bound, r.final_states, naive.nr_states,
+					 r.failure.oracle, r.failure.text);
 			assert_true(r.executions <= naive.executions);
 			pruned += r.executions;
 			all += naive.executions;

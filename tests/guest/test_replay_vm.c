@@ -92,8 +92,8 @@ static void run_vcpus(struct machine *m, struct vm *vm, struct replay *replay)
 	}
 }
 
-static struct outcome run_with(struct replay_config cfg, enum pg_level pages, struct bug_set planted_bugs,
-			       enum vm_promote promote)
+static struct outcome run_with(struct replay_config cfg, enum pg_level pages,
+			       struct bug_set planted_bugs, enum vm_promote promote)
 {
 	const struct machine_config mc = {.memory_bytes = 256ULL << 20,
 					  .lps = NR_VCPUS + 1,
@@ -147,7 +147,8 @@ static struct outcome run_with(struct replay_config cfg, enum pg_level pages, st
 	return o;
 }
 
-static struct outcome run(struct replay_config cfg, enum pg_level pages, struct bug_set planted_bugs)
+static struct outcome run(struct replay_config cfg, enum pg_level pages,
+			  struct bug_set planted_bugs)
 {
 	return run_with(cfg, pages, planted_bugs, VM_PROMOTE_OFF);
 }
@@ -164,7 +165,8 @@ static void expect_clean(const struct outcome *o)
 /* At 2M: one AUG, one exit and one accept for each whole block, and 37 of each for the tail. */
 static void test_2m(void **state)
 {
-	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_2M, NO_BUGS);
+	struct outcome o =
+		run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_2M, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
@@ -180,7 +182,8 @@ static void test_2m(void **state)
 /* At 4K: one AUG and one accept for each page that is touched, and for no other. */
 static void test_4k(void **state)
 {
-	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_4K}, PG_LEVEL_4K, NO_BUGS);
+	struct outcome o =
+		run((struct replay_config){.accept_level = PG_LEVEL_4K}, PG_LEVEL_4K, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
@@ -193,7 +196,8 @@ static void test_4k(void **state)
 /* Asking for 2M where the host maps 4K: one mismatch for each block, and every page accepted. */
 static void test_4k_accepted_at_2m(void **state)
 {
-	struct outcome o = run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_4K, NO_BUGS);
+	struct outcome o =
+		run((struct replay_config){.accept_level = PG_LEVEL_2M}, PG_LEVEL_4K, NO_BUGS);
 
 	(void)state;
 	expect_clean(&o);
