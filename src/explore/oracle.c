@@ -172,9 +172,14 @@ static bool to_private(const struct program_op *op)
 	return op->kind == OP_UNSHARE || (op->kind == OP_CONVERT && op->private);
 }
 
+static bool punches(const struct program_op *op)
+{
+	return op->kind == OP_PUNCH || op->kind == OP_DISCARD;
+}
+
 static bool removes(const struct program_op *op)
 {
-	return op->kind == OP_PUNCH || op->kind == OP_DISCARD || op->kind == OP_ZAP;
+	return punches(op) || op->kind == OP_ZAP;
 }
 
 static void count_op(struct world *w, const struct program_op *op, bool begins)
@@ -191,7 +196,7 @@ static void count_op(struct world *w, const struct program_op *op, bool begins)
 	for (u32 i = first; i < end; i++) {
 		struct oracle_run *r = &td->run[i];
 
-		if (removes(op) && op->kind != OP_ZAP) {
+		if (punches(op)) {
 			r->holes += one;
 			r->holed_at = w->moment;
 			r->lost = false;
@@ -250,7 +255,7 @@ void oracle_begin(struct world_actor *a, const struct program_op *op)
 /* What took the page away is over: it is gone, unless it has come back meanwhile. */
 static void check_removed(struct world_actor *a, const struct world_td *td, struct oracle_run *r)
 {
-	if (a->op->kind != OP_ZAP && oracle_is_pinned(r) && !r->pinning && r->pinned_at < a->began)
+	if (punches(a->op) && oracle_is_pinned(r) && !r->pinning && r->pinned_at < a->began)
 		oracle_fail(a->w, ORACLE_HELD,
 			    "TD %s: gfn 0x%" PRIx64
 			    " was taken by the hole of line %u, and somebody holds it",

@@ -194,7 +194,7 @@ static u64 hash_run(const struct world *w, const struct world_td *td, const stru
 				  (u64)r->accept_seen << 3 | (u64)r->accepting << 4 |
 				  (u64)r->removing << 12 | (u64)r->to_private << 20 |
 				  (u64)r->to_shared << 28 | (u64)level << 36 |
-				  (u64)sept_state_of(entry)->id << 40);
+				  (u64)sept_state_of(entry)->id << 40 | (u64)r->lost << 48);
 	hash = fold(hash, r->value);
 	for (u32 i = 0; i < r->nr_alt; i++)
 		hash = fold(hash, r->alt[i]);
