@@ -35,7 +35,9 @@
  * and going to it and leaving it cost nothing.
  * An execution can be too long to look back over all of it; then the search isn't whole, and says so.
  * A thread that sched.h's guarantee 3 bars for turning in a loop without news is not offered; such a
- * turn isn't missing, it belongs to no schedule.
+ * turn isn't missing, it belongs to no schedule. But which turns those are depends on who went before,
+ * and so can differ between schedules that are equal otherwise: of what the promise says that is the one
+ * known exception, and rare (docs/verification.md).
  */
 #include <errno.h>
 #include <stdlib.h>

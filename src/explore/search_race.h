@@ -56,7 +56,12 @@ void race_pending(struct race_path *p, u32 thread, const struct sched_op *op);
 /** race_pop - forget all nodes from @nr on */
 void race_pop(struct race_path *p, u32 nr);
 
-/** race_conflict - sched_conflict(), and a write is what a retry loop may be waiting for */
+/**
+ * race_conflict - sched_conflict(), and what a turn of a retry loop may have looked at
+ *
+ * Where racing atomics are steps, its looks are steps of their own, and the turn itself meets nothing;
+ * elsewhere any write may be what it waits for.
+ */
 bool race_conflict(const struct sched_op *a, const struct sched_op *b);
 
 #endif

@@ -89,7 +89,7 @@ void host_poison(struct host *host, pfn_t pfn)
 
 /* ---- dirty bits ------------------------------------------------------------------------------
  * A bit is set before the first store to its frame. Who must see the store is ordered after the
- * writer by the frame's user, and so sees the bit; the bits order nothing themselves.
+ * writer by the frame's user, and so sees the bit; the bits order nothing themselves, and are quiet.
  */
 
 bool host_frame_is_dirty(const struct host *host, pfn_t pfn)

@@ -14,6 +14,19 @@
 
 #include "explore/world.h"
 
+/* A group's: its state is a machine. */
+static inline int run_set_up(void **state)
+{
+	*state = explore_machine_create();
+	return *state ? 0 : -1;
+}
+
+static inline int run_tear_down(void **state)
+{
+	explore_machine_destroy(*state);
+	return 0;
+}
+
 static inline void run_parse(struct program *p, const char *text)
 {
 	struct program_error e;

@@ -148,18 +148,6 @@ static void test_interrupts_and_kicks(void **state)
 	assert_true(kicks > 0);
 }
 
-static int set_up(void **state)
-{
-	*state = explore_machine_create();
-	return *state ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-	explore_machine_destroy(*state);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,5 +159,5 @@ int main(void)
 		cmocka_unit_test(test_interrupts_and_kicks),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, run_set_up, run_tear_down);
 }
