@@ -92,8 +92,8 @@ struct host {
 /**
  * host_create - reserve the physical range of @cfg and set up an empty machine
  *
- * Return: 0; -EINVAL for a size that isn't a multiple of 1G, or more than @cfg's memory holds; -ENOMEM when the address range can't
- * be reserved.
+ * Return: 0; -EINVAL for a size that isn't a multiple of 1G, or more than the memory of @cfg holds; -ENOMEM
+ * when the address range can't be reserved.
  */
 int host_create(const struct host_config *cfg, struct host **out);
 void host_destroy(struct host *host);
