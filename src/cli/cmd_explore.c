@@ -47,7 +47,9 @@ static void help(FILE *out)
 	      "                    TDX_OPERAND_BUSY, or a number), interrupt=N, kick=N, each "
 	      "once,\n"
 	      "                    joined by commas\n"
-	      "  --bug NAME        plant a bug (checking build)\n"
+	      "  --bug NAME        plant a bug (checking build); with several programs: until one "
+	      "of\n"
+	      "                    them shows it, a little of each first\n"
 	      "  --jobs N          processes at a time (as many as there are CPUs)\n"
 	      "  --json FILE       write one JSON object (- for standard output)\n"
 	      "\n"
@@ -456,7 +458,56 @@ static bool is_interrupted(void *ctx)
 {
 	const struct explore_output *o = ctx;
 
-	return interrupt_came(&o->interrupt);
+	return o->found || interrupt_came(&o->interrupt);
+}
+
+/* One search of each program, but those of which nothing more can come. Return: 0 or -errno */
+static int search_programs(struct explore_command *c, struct explore_output *o,
+			   const struct explore_crew *crew)
+{
+	struct explore_task *task = calloc(c->nr, sizeof(*task));
+	u32 nr = 0;
+	int err = -ENOMEM;
+
+	for (u32 i = 0; task && i < c->nr; i++) {
+		if (o->hunts && o->done[i])
+			continue;
+		if (o->hunts)
+			o->program_of[nr] = i;
+		task[nr++] = (struct explore_task){&c->program[i]->program, c->options};
+	}
+	if (task)
+		err = c->ranks.joined ? explore_work_ranked(&c->ranks.ranks, task, nr, crew, note)
+				      : explore_work(task, nr, crew);
+	free(task);
+	return err;
+}
+
+/* A planted bug shows in some programs, and soon: a little of all comes before much of any. */
+static int hunt(struct explore_command *c, struct explore_output *o,
+		const struct explore_crew *crew)
+{
+	static const u64 runs[] = {100, 600, 3000, 0};
+	const struct explore_options asked = c->options;
+	int err = 0;
+
+	o->done = calloc(c->nr, sizeof(*o->done));
+	o->program_of = calloc(c->nr, sizeof(*o->program_of));
+	if (!o->done || !o->program_of)
+		err = -ENOMEM;
+	for (u32 i = 0; i < ARRAY_SIZE(runs) && !err && !o->found; i++) {
+		o->last = !runs[i];
+		if (asked.runs && runs[i] >= asked.runs)
+			continue;
+		if (o->last)
+			memset(o->done, 0, c->nr * sizeof(*o->done));
+		c->options.runs = o->last ? asked.runs : runs[i];
+		err = search_programs(c, o, crew);
+	}
+	c->options = asked;
+	free(o->done);
+	free(o->program_of);
+	return err;
 }
 
 static int work(struct explore_command *c)
@@ -474,27 +525,22 @@ static int work(struct explore_command *c)
 					  .done = explore_output_report,
 					  .progress = explore_output_progress,
 					  .stop = c->ranks.joined ? NULL : is_interrupted};
-	struct explore_task *task = calloc(c->nr, sizeof(*task));
 	double began = now();
-	int err = -ENOMEM, status;
+	int err, status;
 
-	for (u32 i = 0; task && i < c->nr; i++)
-		task[i] = (struct explore_task){&c->program[i]->program, c->options};
+	o.hunts = c->bug && c->nr > 1 && c->options.mode == EXPLORE_AUTO && !c->inject &&
+		  !c->ranks.joined;
 	if (crew.stop)
 		interrupt_hold(&o.interrupt);
-	if (task && reports && c->options.mode != EXPLORE_REPLAY)
+	if (reports && c->options.mode != EXPLORE_REPLAY)
 		explore_output_begin(&o);
-	if (task)
-		err = c->ranks.joined
-			      ? explore_work_ranked(&c->ranks.ranks, task, c->nr, &crew, note)
-			      : explore_work(task, c->nr, &crew);
-	o.interrupted = err == -EINTR;
-	err = o.interrupted ? 0 : err;
+	err = o.hunts ? hunt(c, &o, &crew) : search_programs(c, &o, &crew);
+	o.interrupted = err == -EINTR && !o.found;
+	err = err == -EINTR ? 0 : err;
 	status = !reports ? EXIT_GOOD
 		 : err	  ? cli_error(EXIT_CANT_RUN, "explore: %s", strerror(-err))
 			  : explore_output_end(&o, now() - began);
 	json_decref(o.rows);
-	free(task);
 	if (crew.stop)
 		interrupt_let(&o.interrupt);
 	return status;

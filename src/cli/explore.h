@@ -42,6 +42,13 @@ struct explore_output {
 	bool shows_progress;
 	struct interrupt interrupt;
 	bool interrupted; /* there are programs without a row */
+	/*
+	 * A planted bug is looked for in several programs, by searches that take longer each time: the
+	 * first failure ends that, and what finds nothing has no row before the last time.
+	 */
+	bool hunts, found, last;
+	bool *done;	 /* by program: nothing more can come of it */
+	u32 *program_of; /* by task */
 	struct explore_totals totals;
 };
 

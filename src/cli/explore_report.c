@@ -208,14 +208,27 @@ static void worse(struct explore_totals *t, int status)
 	t->status = status > t->status ? status : t->status;
 }
 
+static void count(struct explore_totals *t, const struct explore_result *r)
+{
+	t->executions += r->executions;
+	t->states += r->states;
+	t->switches += r->switches;
+	t->decisions += r->decisions;
+	t->operations += r->operations;
+}
+
 void explore_output_report(void *ctx, u32 task, const struct explore_report *report)
 {
 	struct explore_output *o = ctx;
-	const struct explore_program *p = o->command->program[task];
+	u32 number = o->hunts ? o->program_of[task] : task;
+	const struct explore_program *p = o->command->program[number];
 	const struct explore_result *r = &report->result;
 	struct explore_totals *t = &o->totals;
 	int status = 0;
 
+	/* Which others had failed by then is chance. */
+	if (o->found)
+		return;
 	clear_progress(o);
 	if (report->error) {
 		worse(t, refuse_program(p, report->error));
@@ -231,6 +244,12 @@ void explore_output_report(void *ctx, u32 task, const struct explore_report *rep
 		worse(t, status);
 		return;
 	}
+	count(t, r);
+	if (o->hunts && !r->failed && !o->last) {
+		o->done[number] |= r->complete;
+		return;
+	}
+	o->found = o->hunts && r->failed;
 	fprintf(o->out, "%-*s  %7u  %10" PRIu64 "  %10" PRIu64 "  %8s  %8.2f  %s\n", o->name_width,
 		p->program.name, p->program.nr_threads, r->executions, r->states,
 		r->failed				     ? "FAILED"
@@ -239,11 +258,6 @@ void explore_output_report(void *ctx, u32 task, const struct explore_report *rep
 							     : "no",
 		report->seconds, method(&o->command->options, r));
 	t->programs++;
-	t->executions += r->executions;
-	t->states += r->states;
-	t->switches += r->switches;
-	t->decisions += r->decisions;
-	t->operations += r->operations;
 	if (r->failed) {
 		t->failures++;
 		worse(t, EXIT_WRONG);

@@ -278,12 +278,12 @@ static int replay(struct search *s)
 	return 0;
 }
 
-/* The default schedule, then random ones. */
-static int inject_one(struct search *s, const struct explore_injection *injection)
+/* The default schedule, then @runs random ones. */
+static int inject_one(struct search *s, const struct explore_injection *injection, u64 runs)
 {
 	int err = search_once(s, injection, &sched_run_until_blocked, NULL, NULL);
 
-	for (u64 i = 0; i < s->options->runs && !err && search_may_go_on(s, 0); i++) {
+	for (u64 i = 0; i < runs && !err && search_may_go_on(s, 0); i++) {
 		struct sched_random r;
 
 		sched_random_init(&r, s->options->seed + i, INJECT_ONE_IN);
@@ -292,7 +292,7 @@ static int inject_one(struct search *s, const struct explore_injection *injectio
 	return err;
 }
 
-static int inject(struct search *s)
+static int inject(struct search *s, u64 runs)
 {
 	static const u64 statuses[] = {TDX_OPERAND_BUSY, TDX_INTERRUPTED_RESUMABLE,
 				       TDX_OPERAND_INVALID};
@@ -305,7 +305,7 @@ static int inject(struct search *s)
 		s->result->failure.injection.fail_alloc = 0;
 #define EACH(most, ...)                                                     \
 	for (u64 n = 1; n <= (most) && !err && search_may_go_on(s, 0); n++) \
-	err = inject_one(s, &(struct explore_injection){__VA_ARGS__})
+	err = inject_one(s, &(struct explore_injection){__VA_ARGS__}, runs)
 
 	EACH(calm.allocations, .fail_alloc = n);
 	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
@@ -331,7 +331,7 @@ int search_by(const struct explore_runner *runner, const struct program *program
 		err = automatic(&s);
 		/* Some planted bugs are in what happens when memory runs out. */
 		if (!err && !result->failed && !bug_set_is_empty(&options->planted_bugs))
-			err = inject(&s);
+			err = inject(&s, 0);
 		break;
 	case EXPLORE_EXHAUSTIVE:
 		err = exhaustive(&s, options->runs);
@@ -343,7 +343,7 @@ int search_by(const struct explore_runner *runner, const struct program *program
 		err = replay(&s);
 		break;
 	case EXPLORE_INJECT:
-		err = inject(&s);
+		err = inject(&s, options->runs);
 		break;
 	}
 	if (!err && result->failed && options->mode != EXPLORE_REPLAY)

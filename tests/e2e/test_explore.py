@@ -178,6 +178,23 @@ class Explore(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn("others", done.stdout)
 
+    def test_hunt(self):
+        """A bug is looked for in all programs, a little in each first, until one shows it."""
+        for bug in ("skip-kick", "enomem-becomes-one"):
+            found = explore_json("all", "--bug", bug, status=1)
+            [row] = found["programs"]
+            [failure] = row["failures"]
+            self.assertLess(row["executions"], 1000)
+            inject = ["--inject", failure["inject"]] if "inject" in failure else []
+            replay = (row["name"], *inject, "--schedule", failure["schedule"])
+            self.assertEqual(explore(*replay, "--bug", bug).returncode, 1)
+            self.assertEqual(explore(*replay).returncode, 0)
+
+    def test_hunt_for_nothing(self):
+        """Where no program shows it each has a row of a whole search, as without a bug."""
+        got = explore_json(SMALL, "kick-in-guest", "--bug", "put-races-get")
+        self.assertEqual([row["name"] for row in got["programs"]], [SMALL, "kick-in-guest"])
+
     def test_injection_everywhere(self):
         """
         Every injection into every program, by the default schedule; and by random ones where a TD
