@@ -503,6 +503,7 @@ static int hunt(struct explore_command *c, struct explore_output *o,
 			memset(o->done, 0, c->nr * sizeof(*o->done));
 		c->options.runs = o->last ? asked.runs : runs[i];
 		err = search_programs(c, o, crew);
+		c->options.injected = true;
 	}
 	c->options = asked;
 	free(o->done);

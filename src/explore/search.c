@@ -330,7 +330,8 @@ int search_by(const struct explore_runner *runner, const struct program *program
 	case EXPLORE_AUTO:
 		err = automatic(&s);
 		/* Some planted bugs are in what happens when memory runs out. */
-		if (!err && !result->failed && !bug_set_is_empty(&options->planted_bugs))
+		if (!err && !result->failed && !bug_set_is_empty(&options->planted_bugs) &&
+		    !options->injected)
 			err = inject(&s, 0);
 		break;
 	case EXPLORE_EXHAUSTIVE:

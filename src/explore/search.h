@@ -40,6 +40,7 @@ struct explore_options {
 	struct bug_set planted_bugs;
 	struct explore_injection injection; /* goes wrong in every execution; INJECT has its own */
 	u64 max_steps;			    /* of one execution; 0: as explore_setup */
+	bool injected; /* AUTO with a bug: that something fails besides has been tried before */
 	void (*progress)(void *ctx, u64 executions, u64 states); /* now and then; may be NULL */
 	void *progress_ctx;
 	struct explore_trail *trail; /* may be NULL */
