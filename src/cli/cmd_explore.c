@@ -370,6 +370,7 @@ static int take_program(struct explore_command *c, const char *word)
 {
 	int status = add_shipped(c, word);
 
+	c->all |= !strcmp(word, "all");
 	if (status)
 		return status < 0 ? 0 : status;
 	return add_file(c, word);
@@ -529,7 +530,7 @@ static int work(struct explore_command *c)
 	double began = now();
 	int err, status;
 
-	o.hunts = c->bug && c->nr > 1 && c->options.mode == EXPLORE_AUTO && !c->inject &&
+	o.hunts = c->bug && c->all && c->options.mode == EXPLORE_AUTO && !c->inject &&
 		  !c->ranks.joined;
 	if (crew.stop)
 		interrupt_hold(&o.interrupt);

@@ -19,7 +19,7 @@ struct explore_command {
 	u32 nr, room;
 	struct explore_options options;
 	struct sched_schedule schedule;
-	bool has_bound, pct;
+	bool all, has_bound, pct;
 	const char *bug;    /* NULL: none is planted */
 	const char *inject; /* NULL: nothing is injected */
 	const char *json;   /* NULL: none */
