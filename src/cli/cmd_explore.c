@@ -49,7 +49,7 @@ static void help(FILE *out)
 	      "                    joined by commas\n"
 	      "  --bug NAME        plant a bug (checking build); with several programs: until one "
 	      "of\n"
-	      "                    them shows it, a little of each first\n"
+	      "                    shows it, a little of each first\n"
 	      "  --jobs N          processes at a time (as many as there are CPUs)\n"
 	      "  --json FILE       write one JSON object (- for standard output)\n"
 	      "\n"
